@@ -1,1 +1,187 @@
-//! Placeholder.
+//! What the end-to-end tests share: a stack of its own for every scenario, and a job sent to it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use job::view::{ProblemDetails, RunView, StartedRun};
+use local::{Stack, StackConfig};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+/// The bucket of the SQL files.
+pub const QUERIES_BUCKET: &str = "acme-queries";
+
+/// The bucket of the results.
+pub const RESULTS_BUCKET: &str = "acme-results";
+
+/// How often a run is looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The scale of the sample data: 86,000 rows in all.
+const SCALE: f64 = 0.01;
+
+/// A stack with sample data, the two buckets, and a partner's SFTP directory.
+pub struct Scenario {
+    stack: Stack,
+    work: TempDir,
+    http: reqwest::Client,
+}
+
+/// What became of a job that was sent.
+pub type Sent = Result<RunView, ProblemDetails>;
+
+impl Scenario {
+    /// Starts a stack.
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts a stack that differs from the usual one.
+    pub async fn start_with(change: impl FnOnce(&mut StackConfig)) -> Self {
+        let work = TempDir::new().expect("a temporary directory can be made");
+        let mut config = StackConfig::new(
+            work.path().join("work"),
+            sample_data(),
+            work.path().join("partner"),
+            binaries(),
+        );
+        change(&mut config);
+        let stack = Stack::start(config).await.unwrap_or_else(|error| {
+            panic!("the stack starts: {}", job::error::Chain(&error));
+        });
+        for bucket in [QUERIES_BUCKET, RESULTS_BUCKET] {
+            stack.store().create_bucket(bucket).await.expect("a bucket can be made");
+        }
+        Self { stack, work, http: reqwest::Client::new() }
+    }
+
+    /// The stack.
+    pub fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// The directory that the partner sees.
+    pub fn partner(&self) -> PathBuf {
+        self.work.path().join("partner")
+    }
+
+    /// The directory with the logs of the functions.
+    pub fn logs(&self) -> PathBuf {
+        self.work.path().join("work/logs")
+    }
+
+    /// Every file that the partner has, as a path below the partner's directory, sorted.
+    pub fn delivered(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        list_files(&self.partner(), &self.partner(), &mut files);
+        files.sort();
+        files
+    }
+
+    /// Puts a SQL file where jobs look for it.
+    pub async fn put_query(&self, name: &str, sql: &str) {
+        let bytes = bytes::Bytes::copy_from_slice(sql.as_bytes());
+        let key = format!("queries/{name}.sql");
+        let put = self.stack.store().put(QUERIES_BUCKET, &key, Some("text/plain"), bytes).await;
+        put.expect("an object can be written");
+    }
+
+    /// A job over these queries that delivers to the partner.
+    pub fn job(&self, query_names: &[&str]) -> Value {
+        let endpoints = self.stack.endpoints();
+        json!({
+            "query_names": query_names,
+            "query_index_bucket": QUERIES_BUCKET,
+            "query_prefix": "queries/",
+            "output_bucket": RESULTS_BUCKET,
+            "output_prefix": "athena-results/",
+            "zip_prefix": "zipped-results/",
+            "database": "tpch",
+            "transporter": {
+                "type": "sftp",
+                "config": {
+                    "sftp_host": endpoints.sftp.ip().to_string(),
+                    "sftp_port": endpoints.sftp.port().to_string(),
+                    "sftp_user": "partner",
+                    "sftp_password": "partner",
+                    "sftp_path": "/inbox",
+                    "sftp_host_keys": [endpoints.sftp_host_key],
+                },
+            },
+        })
+    }
+
+    /// Sends a job and waits for the end of its run.
+    pub async fn run(&self, job: &Value) -> Sent {
+        let url = format!("{}/jobs", self.stack.endpoints().api);
+        let answer = self.http.post(url).json(job).send().await.expect("the HTTP API answers");
+        if answer.status() != 202 {
+            return Err(answer.json().await.expect("an error is problem+json"));
+        }
+        let StartedRun { run_id } = answer.json().await.expect("a started run has an id");
+        let url = format!("{}/jobs/{run_id}", self.stack.endpoints().api);
+        loop {
+            let answer = self.http.get(&url).send().await.expect("the HTTP API answers");
+            let text = answer.text().await.expect("an answer has a body");
+            let view: RunView =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+            if view.status.is_end() {
+                return Ok(view);
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Ends the stack.
+    pub async fn end(self) {
+        self.stack.shutdown().await;
+    }
+}
+
+/// The directory with the binaries of the functions and of the command.
+pub fn binaries() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let directory = test.parent().and_then(Path::parent).expect("tests are in `deps/`").to_owned();
+    assert!(
+        directory.join("athena-workflow").is_file(),
+        "`{}` has no binaries: run `cargo build --workspace --bins` first",
+        directory.display()
+    );
+    directory
+}
+
+/// The TPC-H tables as `DIR/tpch/*.parquet`, made once per build directory.
+pub fn sample_data() -> PathBuf {
+    static DATA: OnceLock<PathBuf> = OnceLock::new();
+    DATA.get_or_init(|| {
+        let data = binaries().join(format!("sample-data-{SCALE}"));
+        if !data.is_dir() {
+            // Written beside it and renamed, so that a test that was killed leaves no half of it.
+            let parent = binaries();
+            let fresh = tempfile::tempdir_in(parent).expect("a temporary directory can be made");
+            local_athena::write_tpch(&fresh.path().join("tpch"), SCALE)
+                .expect("sample data can be written");
+            fs::rename(fresh.keep(), &data).expect("a directory can be renamed");
+        }
+        data
+    })
+    .clone()
+}
+
+fn list_files(root: &Path, directory: &Path, files: &mut Vec<String>) {
+    let entries = fs::read_dir(directory).expect("a directory can be read");
+    for entry in entries {
+        let path = entry.expect("an entry can be read").path();
+        if path.is_dir() {
+            list_files(root, &path, files);
+        } else {
+            let below = path.strip_prefix(root).expect("an entry is below its root");
+            files.push(below.to_string_lossy().into_owned());
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The stack on this machine: its configuration, and `athena-workflow local`.
+
+use std::path::{Path, PathBuf};
+
+use job::Prefix;
+use local::{Endpoints, Stack, StackConfig};
+
+use crate::{
+    Error, Exit, Place, Terminal,
+    args::{LocalArgs, StackArgs, loopback},
+    queries,
+};
+
+/// The configuration of a stack on free ports that keeps its files in `work_dir`.
+///
+/// The directories are absolute, because the functions run in others.
+///
+/// # Errors
+///
+/// When the current directory is gone.
+pub fn config(args: &StackArgs, work_dir: &Path, place: &Place) -> Result<StackConfig, Error> {
+    let functions_dir = args.functions.as_ref().unwrap_or(&place.functions_dir);
+    let mut config = StackConfig::new(
+        absolute(work_dir)?,
+        absolute(&args.data)?,
+        absolute(&args.out)?,
+        absolute(functions_dir)?,
+    );
+    config.sftp_user.clone_from(&args.sftp_user);
+    config.sftp_password = args.sftp_password.clone();
+    config.log_filter.clone_from(&args.log_filter);
+    Ok(config)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path)
+        .map_err(|source| Error::MakeDirectory { path: path.to_owned(), source })
+}
+
+/// Starts a stack and keeps it until `interrupted` comes, which is how it is meant to end.
+///
+/// # Errors
+///
+/// When it can not start, or the queries can not be uploaded.
+pub async fn serve(
+    args: &LocalArgs,
+    place: &Place,
+    terminal: &mut Terminal<'_>,
+    interrupted: impl Future<Output = ()>,
+) -> Result<Exit, Error> {
+    let files = args.queries.as_deref().map(queries::find).transpose()?;
+    let mut config = config(&args.stack, &args.work_dir, place)?;
+    config.aws_address = loopback(args.port);
+    config.api_address = loopback(args.api_port);
+    config.sftp_address = loopback(args.sftp_port);
+
+    tokio::pin!(interrupted);
+    let stack = tokio::select! {
+        biased;
+        () = &mut interrupted => return Err(Error::Interrupted),
+        stack = Stack::start(config) => stack.map_err(Error::Start)?,
+    };
+    let served = tokio::select! {
+        biased;
+        () = &mut interrupted => Err(Error::Interrupted),
+        ready = make_ready(args, &stack, files, terminal) => ready,
+    };
+    if served.is_ok() {
+        interrupted.await;
+    }
+    terminal.note("stopping");
+    stack.shutdown().await;
+    served.map(|()| Exit::Success)
+}
+
+/// Uploads what is to be uploaded, and prints how the stack is reached.
+async fn make_ready(
+    args: &LocalArgs,
+    stack: &Stack,
+    files: Option<Vec<queries::QueryFile>>,
+    terminal: &mut Terminal<'_>,
+) -> Result<(), Error> {
+    if let (Some(files), Some(bucket)) = (files, &args.bucket) {
+        let prefix = Prefix::from(args.prefix.clone());
+        queries::create_bucket(stack.store(), bucket.as_str()).await?;
+        queries::upload(stack.store(), bucket.as_str(), &prefix, &files).await?;
+        terminal.result(format!("{} files uploaded to s3://{bucket}/{prefix}\n", files.len()))?;
+    }
+    terminal.result(guide(stack.endpoints(), &args.stack, stack.objects_dir()))
+}
+
+/// How a running stack is reached. The password is not shown.
+fn guide(endpoints: &Endpoints, args: &StackArgs, objects_dir: &Path) -> String {
+    let Endpoints { aws, api, sftp, sftp_host_key, state_machine_arn } = endpoints;
+    let (user, port) = (&args.sftp_user, sftp.port());
+    let (out, objects) = (args.out.display(), objects_dir.display());
+    format!(
+        "\
+The stack runs; Ctrl-C stops it.
+
+AWS (S3, Athena, Lambda, Step Functions)  {aws}
+  export AWS_ENDPOINT_URL={aws} AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \\
+    AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
+  aws s3 mb s3://acme-queries
+  aws stepfunctions list-executions --state-machine-arn {state_machine_arn}
+  state machine  {state_machine_arn}
+  objects        {objects}
+
+Jobs  {api}
+  curl -i {api}/jobs -H 'content-type: application/json' -d @job.json
+  curl {api}/jobs/RUN_ID
+
+SFTP  {sftp}
+  sftp -P {port} {user}@{host}
+  user         {user}
+  password     the one of --sftp-password [default: partner]
+  fingerprint  {sftp_host_key}
+  files        {out}",
+        host = sftp.ip(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Args, Command};
+
+    #[test]
+    fn the_guide_has_every_endpoint_and_no_password() {
+        let line = "athena-workflow local --data d --out delivered --sftp-user acme --sftp-password hunter2";
+        let Command::Local(args) = Args::try_parse_from(line.split(' ')).unwrap().command else {
+            panic!("local")
+        };
+        let endpoints = Endpoints {
+            aws: "http://127.0.0.1:4566".to_owned(),
+            api: "http://127.0.0.1:8080".to_owned(),
+            sftp: loopback(2222),
+            sftp_host_key: "SHA256:abc".to_owned(),
+            state_machine_arn: "arn:aws:states:us-east-1:000000000000:stateMachine:w".to_owned(),
+        };
+        let expected = "\
+The stack runs; Ctrl-C stops it.
+
+AWS (S3, Athena, Lambda, Step Functions)  http://127.0.0.1:4566
+  export AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \\
+    AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
+  aws s3 mb s3://acme-queries
+  aws stepfunctions list-executions --state-machine-arn arn:aws:states:us-east-1:000000000000:stateMachine:w
+  state machine  arn:aws:states:us-east-1:000000000000:stateMachine:w
+  objects        work/s3
+
+Jobs  http://127.0.0.1:8080
+  curl -i http://127.0.0.1:8080/jobs -H 'content-type: application/json' -d @job.json
+  curl http://127.0.0.1:8080/jobs/RUN_ID
+
+SFTP  127.0.0.1:2222
+  sftp -P 2222 acme@127.0.0.1
+  user         acme
+  password     the one of --sftp-password [default: partner]
+  fingerprint  SHA256:abc
+  files        delivered";
+        assert_eq!(guide(&endpoints, &args.stack, Path::new("work/s3")), expected);
+    }
+}

@@ -1,0 +1,84 @@
+//! The query's record, kept up to date in S3: it shows the progress, says what is to be cancelled,
+//! and answers a repeated call.
+
+use aws_io::{Failure, Storage, StorageError, run_files::RECORD_BYTES_MAX};
+use job::{
+    error::Chain,
+    record::{CsvFile, Failure as RecordedFailure, QueryRecord, QueryState, Statistics},
+    states::{PlannedQuery, Run},
+};
+
+use crate::ExecuteError;
+
+pub(crate) struct Recorder<'a> {
+    storage: &'a Storage,
+    run: &'a Run,
+    pub(crate) record: QueryRecord,
+}
+
+impl<'a> Recorder<'a> {
+    /// The record as an earlier call left it, or a new one.
+    pub(crate) async fn open(
+        storage: &'a Storage,
+        run: &'a Run,
+        query: &PlannedQuery,
+    ) -> Result<Self, ExecuteError> {
+        let location = run.layout().record(&query.name);
+        let record = match storage.get_json(&location, RECORD_BYTES_MAX).await {
+            Ok(record) => Some(record),
+            // A record that can not be read is one of another version: it is written anew.
+            Err(StorageError::NotFound { .. } | StorageError::Document { .. }) => None,
+            Err(source) => return Err(ExecuteError::Storage { query: query.name.clone(), source }),
+        };
+        let record = record.unwrap_or_else(|| QueryRecord {
+            name: query.name.clone(),
+            state: QueryState::Queued,
+            query_execution_id: None,
+            attempts: 0,
+            file_name: query.file_name.clone(),
+            csv: None,
+            statistics: Statistics::default(),
+            failure: None,
+        });
+        Ok(Self { storage, run, record })
+    }
+
+    pub(crate) async fn started(
+        &mut self,
+        query_execution_id: &str,
+        attempt: u32,
+    ) -> Result<(), ExecuteError> {
+        self.record.state = QueryState::Running;
+        self.record.query_execution_id = Some(query_execution_id.to_owned());
+        self.record.attempts = attempt;
+        self.write().await
+    }
+
+    pub(crate) async fn succeeded(&mut self, csv: CsvFile) -> Result<(), ExecuteError> {
+        self.record.state = QueryState::Succeeded;
+        self.record.csv = Some(csv);
+        self.record.failure = None;
+        self.write().await
+    }
+
+    pub(crate) async fn failed(&mut self, error: &ExecuteError) -> Result<(), ExecuteError> {
+        self.record.state = match error {
+            ExecuteError::Cancelled { .. } => QueryState::Cancelled,
+            _ => QueryState::Failed,
+        };
+        self.record.failure = Some(RecordedFailure {
+            state: self.record.name.to_string(),
+            error: error.name().to_string(),
+            cause: Chain(error).to_string(),
+        });
+        self.write().await
+    }
+
+    async fn write(&self) -> Result<(), ExecuteError> {
+        let location = self.run.layout().record(&self.record.name);
+        let written = self.storage.put_json(&location, &self.record).await;
+        written
+            .map_err(|source| ExecuteError::Storage { query: self.record.name.clone(), source })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,240 @@
+//! What can go wrong with a delivery, and what it is called.
+
+use std::{error::Error as StdError, fmt};
+
+use aws_io::{Failure, StorageError};
+use job::{ErrorName, transport::TransportProblem};
+
+/// What happened below, as far as it is worth telling. It never holds a secret.
+pub(crate) type Cause = Box<dyn StdError + Send + Sync>;
+
+/// Why a file was not delivered.
+///
+/// No variant holds a secret: servers, users, paths and fingerprints only.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file can not be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+
+    /// The transporter's configuration contradicts itself or misses something.
+    #[error("the transporter's configuration has problems: {}", list(problems))]
+    Configuration {
+        /// All of them.
+        problems: Vec<TransportProblem>,
+    },
+    /// The configuration asks for something that is known but not done.
+    #[error("this version does not yet do {what}")]
+    NotYet {
+        /// For what.
+        what: &'static str,
+    },
+    /// The name that the file should get is none.
+    #[error("naming the file at the recipient")]
+    FileName(#[source] job::name::NameError),
+    /// The private key can not be used.
+    #[error("reading `sftp_private_key`: {reason}")]
+    PrivateKey {
+        /// Why.
+        reason: String,
+    },
+    /// One of `sftp_host_keys` is no key.
+    #[error("reading `sftp_host_keys[{index}]`: `{pin}` is no host key")]
+    HostKeyPin {
+        /// Its place, counted from 0.
+        index: usize,
+        /// The text.
+        pin: String,
+    },
+
+    /// The server was not reached.
+    #[error("connecting to `{server}`")]
+    Connect {
+        /// Host and port.
+        server: String,
+        /// Why.
+        source: Cause,
+    },
+    /// What answers is no SSH server.
+    #[error("connecting to `{server}`: what answers is not an SSH server")]
+    NotSsh {
+        /// Host and port.
+        server: String,
+    },
+    /// Client and server have no algorithm in common.
+    #[error("connecting to `{server}`: no common {kind} algorithm; the server has {theirs}{hint}")]
+    NoCommonAlgorithm {
+        /// Host and port.
+        server: String,
+        /// For what.
+        kind: String,
+        /// What the server offers.
+        theirs: String,
+        /// What could help.
+        hint: &'static str,
+    },
+    /// The server presented another host key than the pinned ones.
+    #[error(
+        "checking the host key of `{server}`: it presented `{presented}`, but expected is {expected}"
+    )]
+    HostKey {
+        /// Host and port.
+        server: String,
+        /// The key's type and fingerprint.
+        presented: String,
+        /// The pinned fingerprints.
+        expected: String,
+    },
+    /// The server rejected the credentials, or asks for others.
+    #[error("logging in to `{server}` as `{user}`: {reason}")]
+    Login {
+        /// Host and port.
+        server: String,
+        /// The user.
+        user: String,
+        /// What was tried, and what the server would take.
+        reason: String,
+    },
+    /// The server does not offer SFTP.
+    #[error("starting SFTP on `{server}`: {reason}")]
+    NoSftp {
+        /// Host and port.
+        server: String,
+        /// What it does instead.
+        reason: String,
+    },
+    /// The server did not answer in time.
+    #[error("{action} on `{server}`: no answer for {seconds} s")]
+    TimedOut {
+        /// What was being done.
+        action: String,
+        /// Host and port.
+        server: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The connection broke.
+    #[error("{action} on `{server}`: the connection was lost ({reason})")]
+    ConnectionLost {
+        /// What was being done.
+        action: String,
+        /// Host and port.
+        server: String,
+        /// What is known of why.
+        reason: String,
+    },
+
+    /// The directory is not there, and was not made.
+    #[error("opening `{path}`: its directory does not exist{hint}")]
+    NoDirectory {
+        /// The file.
+        path: String,
+        /// Why it was not made.
+        hint: String,
+    },
+    /// The server forbids it.
+    #[error("{action}: permission denied ({message}){hint}")]
+    Permission {
+        /// What was being done to what.
+        action: String,
+        /// The server's text.
+        message: String,
+        /// What could help.
+        hint: &'static str,
+    },
+    /// The server can not do it.
+    #[error("{action}: the server does not support this ({message})")]
+    Unsupported {
+        /// What was being done to what.
+        action: String,
+        /// The server's text.
+        message: String,
+    },
+    /// The server failed to do it, without a reason that could be acted on.
+    #[error("{action}: the server failed ({message})")]
+    Remote {
+        /// What was being done to what.
+        action: String,
+        /// The server's text.
+        message: String,
+    },
+    /// There is another file with the final name, and it must not be replaced.
+    #[error("delivering `{path}`: another file is there, and `sftp_overwrite` is `fail`")]
+    Exists {
+        /// The file.
+        path: String,
+    },
+    /// What the server has is not as long as what was written.
+    #[error("checking `{path}`: the server has {found} of {written} bytes")]
+    SizeMismatch {
+        /// The file.
+        path: String,
+        /// How much was written.
+        written: u64,
+        /// How much is there.
+        found: u64,
+    },
+    /// What the server has is not what was written.
+    #[error("checking `{path}`: what the server gives back is not what was written")]
+    ContentMismatch {
+        /// The file.
+        path: String,
+    },
+}
+
+/// Whether another attempt inside the same call is worth it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// No: it would end in the same way, or lock an account.
+    Never,
+    /// One: some servers fail once for reasons of their own.
+    Once,
+    /// As often as the configuration allows.
+    Often,
+}
+
+impl Failure for Error {
+    fn name(&self) -> ErrorName {
+        match self {
+            Self::Storage(error) => error.name(),
+            Self::Configuration { .. }
+            | Self::NotYet { .. }
+            | Self::FileName(_)
+            | Self::PrivateKey { .. }
+            | Self::HostKeyPin { .. }
+            | Self::NotSsh { .. }
+            | Self::NoCommonAlgorithm { .. }
+            | Self::NoSftp { .. }
+            | Self::NoDirectory { .. }
+            | Self::Unsupported { .. } => ErrorName::TransportConfig,
+            Self::Connect { .. }
+            | Self::TimedOut { .. }
+            | Self::ConnectionLost { .. }
+            | Self::SizeMismatch { .. }
+            | Self::ContentMismatch { .. } => ErrorName::TransportUnavailable,
+            Self::HostKey { .. } => ErrorName::TransportHostKey,
+            Self::Login { .. } => ErrorName::TransportAuth,
+            Self::Permission { .. } => ErrorName::TransportPermission,
+            Self::Remote { .. } | Self::Exists { .. } => ErrorName::TransportRemote,
+        }
+    }
+}
+
+impl Error {
+    /// Whether another attempt is worth it, beyond what the name says to the state machine.
+    pub(crate) fn retry(&self) -> Retry {
+        match self {
+            // The state machine does that, with longer waits than are sensible here.
+            Self::Storage(_) => Retry::Never,
+            Self::Remote { .. } => Retry::Once,
+            error if error.name().is_retryable() => Retry::Often,
+            _ => Retry::Never,
+        }
+    }
+}
+
+fn list(problems: &[TransportProblem]) -> impl fmt::Display {
+    let texts = problems.iter().map(|problem| format!("`{}` {}", problem.path, problem.message));
+    texts.collect::<Vec<_>>().join("; ")
+}

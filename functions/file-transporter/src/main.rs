@@ -1,0 +1,14 @@
+//! The Lambda `file-transporter`.
+
+use aws_io::{Storage, lambda, sdk};
+use file_transporter::{Delivery, deliver, s3::S3Object};
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let storage = Storage::new(&sdk::config().await);
+    lambda::serve(async |delivery: Delivery| {
+        let object = S3Object::new(storage.clone(), delivery.source.clone());
+        deliver(&delivery, &object).await
+    })
+    .await
+}

@@ -1,0 +1,57 @@
+//! The second file, which tells the recipient that the first one is complete.
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use job::transport::Sidecar;
+
+use super::{
+    attempt::{Attempt, Delivered, Progress, is_broken},
+    names::{Names, file_name},
+    publish::withdraw,
+    remote::Remote,
+    upload,
+};
+use crate::{error::Error, source::Content};
+
+impl Attempt<'_> {
+    /// Writes the second file, which replaces an older one.
+    pub(super) async fn write_sidecar(
+        &self,
+        remote: &Remote,
+        sidecar: Sidecar,
+        delivered: &Delivered,
+    ) -> Result<(), Error> {
+        let sftp = self.sftp;
+        let text = match (sidecar, &delivered.sha256) {
+            (Sidecar::Done, _) => String::new(),
+            (Sidecar::Sha256, Some(sha256)) => self.checksum_line(sha256)?,
+            (Sidecar::Sha256, None) => {
+                let sha256 = upload::hash(self.parcel.source.open().await?).await?;
+                self.checksum_line(&sha256)?
+            }
+        };
+        let names = Names::of_sidecar(sftp.config, &sftp.directory, self.parcel, sidecar)?;
+        let mut progress = Progress::Nothing;
+        let written = self.write(remote, names, content(text), &mut progress).await;
+        if let (Err(error), Progress::Writing(names) | Progress::Renaming(names, _)) =
+            (&written, &progress)
+            && !is_broken(error)
+        {
+            withdraw(remote, names).await;
+        }
+        written.map(drop)
+    }
+
+    /// A line as `sha256sum` writes and checks it.
+    fn checksum_line(&self, sha256: &str) -> Result<String, Error> {
+        Ok(format!("{sha256}  {}\n", file_name(self.sftp.config, self.parcel)?))
+    }
+}
+
+fn content(text: String) -> Content {
+    Content {
+        size_bytes: text.len() as u64,
+        version: String::new(),
+        chunks: stream::iter([Ok(Bytes::from(text))]).boxed(),
+    }
+}

@@ -1,0 +1,266 @@
+//! What the configuration decides: names, overwriting, checks, writing in place.
+
+use std::sync::atomic::Ordering;
+
+use file_transporter::{Receipt, Status, Verified};
+use job::ErrorName;
+use local_sftp::{Fault, Faults};
+use serde_json::{Value, json};
+
+use crate::partner::{Memory, PLACE, Partner, deliver_to, file, summary};
+
+/// The SHA-256 of [`file`], computed by Python's `hashlib`.
+const SHA256: &str = "f5eba6673da692f99261c7ff8092f412c608082ee144f8b0c6d9f9c74b194969";
+
+#[tokio::test]
+async fn the_receipt_tells_everything_about_the_delivery() {
+    let partner = Partner::start(Faults::default()).await;
+    let receipt = deliver_to(partner.transporter(&json!({})), &Memory::new(file())).await.unwrap();
+    let expected = Receipt {
+        status: Status::Delivered,
+        transport: "sftp",
+        remote_path: "/in/daily/report.zip".to_owned(),
+        bytes: 300_001,
+        sha256: Some(SHA256.to_owned()),
+        verified: Verified::Size,
+        host_key: format!("ssh-ed25519 {}", partner.server.host_key_fingerprint()),
+        host_key_verified: true,
+        duration_ms: receipt.duration_ms,
+        attempts: 1,
+    };
+    assert_eq!(receipt, expected);
+    let json = serde_json::to_value(&receipt).unwrap();
+    assert_eq!((&json["status"], &json["verified"]), (&json!("delivered"), &json!("size")));
+}
+
+#[tokio::test]
+async fn the_same_run_delivered_twice_leaves_one_complete_file() {
+    for overwrite in ["replace", "fail", "skip_if_same_size"] {
+        let partner = Partner::start(Faults::default()).await;
+        let transporter = partner.transporter(&json!({ "sftp_overwrite": overwrite }));
+        for _ in 0..2 {
+            let result = deliver_to(transporter.clone(), &Memory::new(file())).await;
+            assert_eq!(summary(&result), Ok(1), "{overwrite}");
+            assert_eq!(partner.files(), [(PLACE.to_owned(), file())].into());
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_deliveries_of_the_same_run_at_once_leave_one_complete_file() {
+    let partner = Partner::start(Faults::default()).await;
+    let transporter = partner.transporter(&json!({}));
+    let (one, two) = (Memory::new(file()), Memory::new(file()));
+    let results =
+        tokio::join!(deliver_to(transporter.clone(), &one), deliver_to(transporter, &two));
+    assert!(results.0.is_ok() || results.1.is_ok(), "{results:?}");
+    assert_eq!(partner.files(), [(PLACE.to_owned(), file())].into());
+}
+
+#[tokio::test]
+async fn what_a_dead_attempt_left_behind_is_used_up() {
+    let partner =
+        Partner::start(Faults::of([Fault::DropAfterBytes(1000), Fault::RefuseRemove])).await;
+    let result = deliver_to(partner.transporter(&json!({})), &Memory::new(file())).await;
+    assert_eq!(summary(&result), Err(ErrorName::TransportUnavailable));
+    let left: Vec<_> = partner.files().into_keys().collect();
+    // The digits stand for the run and the version of the file.
+    assert_eq!(left, ["in/daily/.report.zip.604f799e.part"]);
+
+    let healthy = Partner::start(Faults::default()).await;
+    std::fs::create_dir_all(healthy.path().join("in/daily")).unwrap();
+    std::fs::write(healthy.path().join(&left[0]), "a part").unwrap();
+    let result = deliver_to(healthy.transporter(&json!({})), &Memory::new(file())).await;
+    assert_eq!(summary(&result), Ok(1));
+    assert_eq!(healthy.files(), [(PLACE.to_owned(), file())].into());
+}
+
+#[track_caller]
+fn check_one_file(partner: &Partner, place: &str, bytes: &[u8]) {
+    let files = partner.files();
+    assert_eq!(files.keys().collect::<Vec<_>>(), [place]);
+    assert!(files[place] == bytes, "{place} has {} bytes", files[place].len());
+}
+
+#[tokio::test]
+async fn another_file_is_kept_where_it_must_not_be_replaced() {
+    let same_size = vec![7; file().len()];
+    for old in [&b"old"[..], &same_size] {
+        let partner = Partner::start(Faults::default()).await;
+        partner.put_old(old);
+        let transporter = partner.transporter(&json!({ "sftp_overwrite": "fail" }));
+        let error = deliver_to(transporter, &Memory::new(file())).await.unwrap_err();
+        let expected = "delivering `/in/daily/report.zip`: another file is there, and `sftp_overwrite` is `fail`";
+        assert_eq!(error.to_string(), expected);
+        check_one_file(&partner, PLACE, old);
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_the_same_size_is_skipped_only_when_asked_for() {
+    let same_size = vec![7; file().len()];
+    for (old, status, now) in [
+        (same_size.clone(), Status::AlreadyThere, same_size),
+        (b"old".to_vec(), Status::Delivered, file()),
+    ] {
+        let partner = Partner::start(Faults::default()).await;
+        partner.put_old(&old);
+        let transporter = partner.transporter(&json!({ "sftp_overwrite": "skip_if_same_size" }));
+        assert_eq!(deliver_to(transporter, &Memory::new(file())).await.unwrap().status, status);
+        check_one_file(&partner, PLACE, &now);
+    }
+}
+
+async fn check_delivered(
+    faults: Faults,
+    bytes: Vec<u8>,
+    changes: Value,
+    place: &str,
+    verified: Verified,
+) {
+    let partner = Partner::start(faults).await;
+    let receipt =
+        deliver_to(partner.transporter(&changes), &Memory::new(bytes.clone())).await.unwrap();
+    assert_eq!((receipt.bytes, receipt.verified), (bytes.len() as u64, verified), "{changes}");
+    check_one_file(&partner, place, &bytes);
+}
+
+#[tokio::test]
+async fn directory_and_name_are_what_the_configuration_says() {
+    for (path, name, place) in [
+        ("", "{basename}", "report.zip"),
+        ("/", "{basename}", "report.zip"),
+        ("~/in", "{basename}", "in/report.zip"),
+        ("a b/ü//c/", "{run_id} {basename}", "a b/ü/c/run-1 report.zip"),
+    ] {
+        let changes = json!({ "sftp_path": path, "sftp_filename": name });
+        check_delivered(Faults::default(), file(), changes, place, Verified::Size).await;
+    }
+}
+
+#[tokio::test]
+async fn every_size_of_file_and_of_write_arrives_whole() {
+    for (size, write_size, in_flight) in [
+        (0, 32_768, 64),
+        (1, 32_768, 64),
+        (32_768, 32_768, 1),
+        (65_537, 1024, 3),
+        (300_001, 261_120, 64),
+    ] {
+        let changes = json!({ "sftp_write_size": write_size, "sftp_max_in_flight": in_flight });
+        let bytes = file()[..size].to_vec();
+        check_delivered(Faults::default(), bytes.clone(), changes.clone(), PLACE, Verified::Size)
+            .await;
+        check_delivered(Faults::of([Fault::NoExtensions]), bytes, changes, PLACE, Verified::Size)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn the_receipt_says_which_check_was_possible() {
+    let readback = json!({ "sftp_verify": "readback" });
+    check_delivered(Faults::default(), file(), readback, PLACE, Verified::Readback).await;
+    check_delivered(
+        Faults::default(),
+        file(),
+        json!({ "sftp_verify": "none" }),
+        PLACE,
+        Verified::None,
+    )
+    .await;
+    check_delivered(Faults::of([Fault::RefuseStat]), file(), json!({}), PLACE, Verified::None)
+        .await;
+}
+
+#[tokio::test]
+async fn writing_in_place_serves_servers_that_forbid_renaming() {
+    let direct = json!({ "sftp_write_mode": "direct" });
+    check_delivered(
+        Faults::of([Fault::RefuseRename]),
+        file(),
+        direct.clone(),
+        PLACE,
+        Verified::Size,
+    )
+    .await;
+
+    let partner = Partner::start(Faults::of([Fault::DropAfterBytes(100_000)])).await;
+    let result = deliver_to(partner.transporter(&direct), &Memory::new(file())).await;
+    assert_eq!(summary(&result), Err(ErrorName::TransportUnavailable));
+    assert_eq!(partner.files().len(), 0, "half a file is cleared away");
+
+    let partner = Partner::start(Faults::of([Fault::RefuseWriting])).await;
+    partner.put_old(b"old");
+    let result = deliver_to(partner.transporter(&direct), &Memory::new(file())).await;
+    assert_eq!(summary(&result), Err(ErrorName::TransportPermission));
+    check_one_file(&partner, PLACE, b"old");
+}
+
+#[tokio::test]
+async fn a_second_file_tells_that_the_first_is_complete() {
+    let checksum = format!("{SHA256}  report.zip\n");
+    for (sidecar, text) in [(".sha256", checksum.as_str()), (".done", "")] {
+        for changes in [
+            json!({}),
+            json!({ "sftp_write_mode": "direct" }),
+            json!({ "sftp_overwrite": "skip_if_same_size" }),
+        ] {
+            let partner = Partner::start(Faults::default()).await;
+            let mut transporter = partner.transporter(&changes);
+            transporter["config"]["sftp_sidecar"] = json!(sidecar);
+            for _ in 0..2 {
+                assert_eq!(
+                    summary(&deliver_to(transporter.clone(), &Memory::new(file())).await),
+                    Ok(1)
+                );
+                let expected =
+                    [(PLACE.to_owned(), file()), (format!("{PLACE}{sidecar}"), text.into())];
+                assert!(partner.files() == expected.into(), "{:?}", partner.files().keys());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_file_whose_answer_is_lost_is_written_without_sending_the_first_again() {
+    // The first connection is lost after the first file, the second one after the second file.
+    let partner =
+        Partner::start(Faults::of([Fault::LoseRenameAnswer]).on_first_connections(2)).await;
+    let source = Memory::new(file());
+    let result =
+        deliver_to(partner.transporter(&json!({ "sftp_sidecar": ".done" })), &source).await;
+    assert_eq!((summary(&result), source.opened.load(Ordering::SeqCst)), (Ok(3), 1));
+    let expected = [(PLACE.to_owned(), file()), (format!("{PLACE}.done"), Vec::new())];
+    assert!(partner.files() == expected.into(), "{:?}", partner.files().keys());
+}
+
+#[tokio::test]
+async fn what_is_not_done_yet_is_refused_by_name() {
+    let partner = Partner::start(Faults::default()).await;
+    let sharefile = json!({ "type": "sharefile", "config": {
+        "host": "acme.sharefile.com", "client_id": "id", "client_secret": "s", "username": "u", "password": "p",
+        "sharefile_folder": "home",
+    } });
+    for (transporter, what) in [
+        (sharefile, "a delivery to ShareFile"),
+        (partner.transporter(&json!({ "sftp_secret": "sftp/acme" })), "a login with `sftp_secret`"),
+    ] {
+        let result = deliver_to(transporter, &Memory::new(file())).await;
+        assert_eq!(summary(&result), Err(ErrorName::TransportConfig));
+        assert_eq!(result.unwrap_err().to_string(), format!("this version does not yet do {what}"));
+    }
+    assert_eq!((partner.server.connections(), partner.files().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn all_problems_of_a_configuration_are_told_at_once() {
+    let partner = Partner::start(Faults::default()).await;
+    let transporter = partner.transporter(&json!({ "sftp_host": "", "sftp_path": "../up" }));
+    let result = deliver_to(transporter, &Memory::new(file())).await;
+    assert_eq!(summary(&result), Err(ErrorName::TransportConfig));
+    assert_eq!(
+        result.unwrap_err().to_string(),
+        "the transporter's configuration has problems: `config.sftp_host` is empty; `config.sftp_path` `..` may not \
+         be in the path"
+    );
+}

@@ -1,0 +1,69 @@
+//! The port to what a run leaves in its output bucket.
+
+use aws_io::{Storage, StorageError, run_files};
+use job::{
+    RunLayout,
+    record::{Manifest, QueryRecord},
+};
+
+/// The largest manifest that is read: 10,000 queries of some 1,000 bytes, twice over.
+const MANIFEST_BYTES_MAX: u64 = 20 * 1024 * 1024;
+
+/// What runs write down.
+pub trait Records: Sync {
+    /// Every query of the run's plan with its record; nothing until the run is planned.
+    fn queries(
+        &self,
+        layout: &RunLayout,
+    ) -> impl Future<Output = Result<Option<Vec<QueryRecord>>, StorageError>> + Send;
+
+    /// The run's manifest; nothing until it is written.
+    fn manifest(
+        &self,
+        layout: &RunLayout,
+    ) -> impl Future<Output = Result<Option<Manifest>, StorageError>> + Send;
+}
+
+impl Records for Storage {
+    async fn queries(&self, layout: &RunLayout) -> Result<Option<Vec<QueryRecord>>, StorageError> {
+        if_there(run_files::records(self, layout).await)
+    }
+
+    async fn manifest(&self, layout: &RunLayout) -> Result<Option<Manifest>, StorageError> {
+        if_there(self.get_json(&layout.manifest(), MANIFEST_BYTES_MAX).await)
+    }
+}
+
+/// What was read, or nothing if there is nothing to read.
+fn if_there<T>(read: Result<T, StorageError>) -> Result<Option<T>, StorageError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(StorageError::NotFound { .. }) => Ok(None),
+        // A job may name a bucket that is not ours: its run fails, and that can still be told.
+        Err(error @ StorageError::Denied { .. }) => {
+            tracing::warn!(error.message = %error, "what a run wrote can not be read");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use job::S3Location;
+
+    use super::*;
+
+    #[test]
+    fn what_is_missing_or_not_ours_is_nothing_and_what_is_broken_is_an_error() {
+        let (action, location) = ("reading", S3Location::new("acme-results", "out/r1/plan.json"));
+        let code = "NoSuchKey".to_owned();
+        let missing = StorageError::NotFound { action, location: location.clone(), code };
+        let message = String::new();
+        let denied = StorageError::Denied { action, location: location.clone(), message };
+        assert_eq!(if_there(Ok(1)).unwrap(), Some(1));
+        assert_eq!(if_there::<u8>(Err(missing)).unwrap(), None);
+        assert_eq!(if_there::<u8>(Err(denied)).unwrap(), None);
+        if_there::<u8>(Err(StorageError::Changed { action, location })).unwrap_err();
+    }
+}

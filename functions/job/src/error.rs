@@ -1,0 +1,105 @@
+//! The names of errors: the contract between the functions and the state machine.
+//!
+//! A function ends with one of these names as its `errorType`; `Retry` and `Catch` in the state
+//! machine match on it. A test holds the two together.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! error_names {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $retryable:literal;)+) => {
+        /// A stable name of an error.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum ErrorName {
+            $($(#[doc = $doc])+ #[serde(rename = $name)] $variant,)+
+        }
+
+        impl ErrorName {
+            /// Every name there is.
+            pub const ALL: &[ErrorName] = &[$(ErrorName::$variant,)+];
+
+            /// The name as the state machine spells it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(ErrorName::$variant => $name,)+ }
+            }
+
+            /// Whether the same call may succeed later without anybody changing anything.
+            ///
+            /// The state machine retries these and no others.
+            pub const fn is_retryable(self) -> bool {
+                match self { $(ErrorName::$variant => $retryable,)+ }
+            }
+        }
+    };
+}
+
+error_names! {
+    /// The job, or what a state was given, does not say what it must; the message lists every problem.
+    JobInvalid = "Job.Invalid", false;
+    /// A query name, or the bucket that should hold it, is not there.
+    QueryNotFound = "Query.NotFound", false;
+    /// The SQL file or the index can not be used: not UTF-8, empty, too long, not JSON.
+    QueryInvalid = "Query.Invalid", false;
+    /// The SQL file is not the one that the run was planned with.
+    QueryChanged = "Query.Changed", false;
+    /// Athena ended the query as failed, for good.
+    QueryFailed = "Query.Failed", false;
+    /// Somebody cancelled the query in Athena.
+    QueryCancelled = "Query.Cancelled", false;
+    /// Athena refuses more calls or more queries for now.
+    QueryThrottled = "Query.Throttled", true;
+    /// Athena could not be reached, or failed without a verdict.
+    QueryUnavailable = "Query.Unavailable", true;
+    /// The role may not do this in Athena.
+    QueryDenied = "Query.Denied", false;
+    /// The result object is not what Athena writes: truncated, or not UTF-8.
+    ResultInvalid = "Result.Invalid", false;
+    /// An object or a bucket is not there.
+    StorageNotFound = "Storage.NotFound", false;
+    /// An object changed while it was in use.
+    StorageChanged = "Storage.Changed", false;
+    /// The role may not do this in S3.
+    StorageDenied = "Storage.Denied", false;
+    /// S3 refused the request for good.
+    StorageRefused = "Storage.Refused", false;
+    /// S3 could not be reached, or answered that it is busy.
+    StorageUnavailable = "Storage.Unavailable", true;
+    /// The archive can not be made from these results.
+    ArchiveInvalid = "Archive.Invalid", false;
+    /// The recipient's server could not be reached, or broke off.
+    TransportUnavailable = "Transport.Unavailable", true;
+    /// The recipient's server rejected the credentials.
+    TransportAuth = "Transport.Auth", false;
+    /// The server presented another host key than the pinned ones.
+    TransportHostKey = "Transport.HostKey", false;
+    /// The transporter's configuration can not work with this server.
+    TransportConfig = "Transport.Config", false;
+    /// The recipient's server does not permit this.
+    TransportPermission = "Transport.Permission", false;
+    /// The recipient's server failed in a way that a retry does not mend.
+    TransportRemote = "Transport.Remote", false;
+}
+
+impl fmt::Display for ErrorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Joins an error with all its causes: `reading the plan: no such key`.
+///
+/// `Display` of an error never contains its cause, so this is the one place that joins them.
+pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,498 @@
+//! The configuration of a delivery by SFTP.
+
+use std::{borrow::Cow, fmt};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, de};
+
+use super::{Limited, ProblemList, basename_template, secret, template_fault};
+
+/// A directory of an SFTP server and how to deliver into it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SftpConfig {
+    /// The server's name or address.
+    pub sftp_host: String,
+    /// The server's port.
+    #[serde(default)]
+    pub sftp_port: Port,
+    /// The user to log in as. Needed unless `sftp_secret` holds it.
+    #[serde(default)]
+    pub sftp_user: Option<String>,
+    /// The user's password. Better kept in a secret store: `sftp_secret`.
+    #[serde(default, deserialize_with = "secret")]
+    #[schemars(with = "Option<String>", extend("format" = "password", "writeOnly" = true))]
+    pub sftp_password: Option<SecretString>,
+    /// The directory that receives the file. Without a leading `/` it is below the login directory.
+    #[serde(default)]
+    pub sftp_path: String,
+    /// Name or ARN of a secret with `Username`, `Password` and `PrivateKey`, as AWS Transfer Family
+    /// keeps them.
+    #[serde(default)]
+    pub sftp_secret: Option<String>,
+    /// A private key in OpenSSH, PEM, PKCS#8 or PuTTY form. Better kept in a secret store:
+    /// `sftp_secret`.
+    #[serde(default, deserialize_with = "secret")]
+    #[schemars(with = "Option<String>", extend("format" = "password", "writeOnly" = true))]
+    pub sftp_private_key: Option<SecretString>,
+    /// What opens the private key, if it is encrypted.
+    #[serde(default, deserialize_with = "secret")]
+    #[schemars(with = "Option<String>", extend("format" = "password", "writeOnly" = true))]
+    pub sftp_private_key_passphrase: Option<SecretString>,
+    /// The keys that the server may present: fingerprints `SHA256:…`, public keys, or lines of a
+    /// `known_hosts` file.
+    #[serde(default)]
+    pub sftp_host_keys: Vec<String>,
+    /// What happens when the server presents another key. Default: `require` when
+    /// `sftp_host_keys` are given, else `warn`.
+    #[serde(default)]
+    pub sftp_host_key_check: Option<HostKeyCheck>,
+    /// The file's name at the recipient; `{basename}` stands for the name of the delivered file,
+    /// `{run_id}` for the run.
+    #[serde(default = "basename_template")]
+    pub sftp_filename: String,
+    /// What happens to a file of the same name.
+    #[serde(default)]
+    pub sftp_overwrite: Overwrite,
+    /// Whether the file is written under a temporary name first.
+    #[serde(default)]
+    pub sftp_write_mode: WriteMode,
+    /// What the temporary name ends with.
+    #[serde(default = "temp_suffix")]
+    pub sftp_temp_suffix: String,
+    /// What the temporary name begins with.
+    #[serde(default = "temp_prefix")]
+    pub sftp_temp_prefix: String,
+    /// Whether missing directories are created.
+    #[serde(default = "yes")]
+    pub sftp_create_dirs: bool,
+    /// How the written file is checked before it gets its final name.
+    #[serde(default)]
+    pub sftp_verify: Verify,
+    /// A second file, written after the delivery, that tells the recipient it is complete.
+    #[serde(default)]
+    pub sftp_sidecar: Option<Sidecar>,
+    /// Whether algorithms that are no longer considered safe are offered, for old servers.
+    #[serde(default)]
+    pub sftp_legacy_algorithms: bool,
+    /// Number of writes that are sent before the first is answered; 1 for servers that can not
+    /// take more.
+    #[serde(default)]
+    pub sftp_max_in_flight: Limited<1, 1024, 64>,
+    /// Size of a write in bytes; every server takes 32768.
+    #[serde(default)]
+    pub sftp_write_size: Limited<1024, 261_120, 32_768>,
+    /// Seconds to wait for the connection and its key exchange.
+    #[serde(default)]
+    pub sftp_connect_timeout_s: Limited<1, 300, 15>,
+    /// Seconds without any progress after which the delivery is given up.
+    #[serde(default)]
+    pub sftp_idle_timeout_s: Limited<1, 800, 60>,
+    /// Number of attempts inside one call before the error is handed to the workflow.
+    #[serde(default)]
+    pub sftp_max_attempts: Limited<1, 10, 3>,
+}
+
+/// What happens when the server presents a key that is not pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HostKeyCheck {
+    /// The delivery fails.
+    Require,
+    /// The delivery goes on; the receipt and the log have the presented fingerprint.
+    Warn,
+    /// The delivery goes on; the receipt has the presented fingerprint.
+    Off,
+}
+
+/// What happens to a file that already has the final name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overwrite {
+    /// It is replaced.
+    #[default]
+    Replace,
+    /// The delivery fails, unless it is the very file that this run already delivered.
+    Fail,
+    /// If it has the size of the new file, it counts as delivered; otherwise it is replaced.
+    SkipIfSameSize,
+}
+
+/// How the file comes to its final name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WriteMode {
+    /// Written under a temporary name in the same directory, checked, renamed.
+    #[default]
+    Temp,
+    /// Written in place, for servers that forbid renaming. A reader can see half a file.
+    Direct,
+}
+
+/// How the written file is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// Not at all.
+    None,
+    /// By its size, where the server tells it.
+    #[default]
+    Size,
+    /// By reading it back and comparing its SHA-256.
+    Readback,
+}
+
+/// A second file beside the delivered one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum Sidecar {
+    /// `{name}.sha256` in the format of `sha256sum`.
+    #[serde(rename = ".sha256")]
+    Sha256,
+    /// `{name}.done`, empty.
+    #[serde(rename = ".done")]
+    Done,
+}
+
+impl Sidecar {
+    /// What the second file's name adds to the first one's.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Sha256 => ".sha256",
+            Self::Done => ".done",
+        }
+    }
+}
+
+fn temp_suffix() -> String {
+    ".part".to_owned()
+}
+
+fn temp_prefix() -> String {
+    ".".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl SftpConfig {
+    /// What happens when the server presents a key that is not pinned.
+    pub fn host_key_check(&self) -> HostKeyCheck {
+        let pinned = !self.sftp_host_keys.is_empty();
+        self.sftp_host_key_check.unwrap_or(if pinned {
+            HostKeyCheck::Require
+        } else {
+            HostKeyCheck::Warn
+        })
+    }
+
+    /// The host, without the brackets of an IPv6 address, and the port.
+    ///
+    /// A port behind the host, as in `sftp.partner.example:2222`, counts before `sftp_port`.
+    pub fn address(&self) -> (&str, u16) {
+        let host = self.sftp_host.trim();
+        let port = self.sftp_port.get();
+        let with_port = |text: &str| text.strip_prefix(':').and_then(|digits| digits.parse().ok());
+        if let Some((inside, rest)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            return (inside, with_port(rest).unwrap_or(port));
+        }
+        match host.find(':') {
+            // More than one colon is an IPv6 address without brackets.
+            Some(colon) if host.rfind(':') == Some(colon) => {
+                (&host[..colon], with_port(&host[colon..]).unwrap_or(port))
+            }
+            Some(_) | None => (host, port),
+        }
+    }
+
+    /// The directory that receives the file.
+    ///
+    /// # Errors
+    ///
+    /// See [`RemoteDirectory::parse`].
+    pub fn directory(&self) -> Result<RemoteDirectory, RemoteDirectoryError> {
+        RemoteDirectory::parse(&self.sftp_path)
+    }
+
+    pub(super) fn check(&self, problems: &mut ProblemList) {
+        problems.add_if(self.sftp_host.trim().is_empty(), "sftp_host", "is empty");
+        self.check_credentials(problems);
+        if let Err(error) = self.directory() {
+            problems.add("sftp_path", error.to_string());
+        }
+        self.check_host_keys(problems);
+        if let Some(fault) = template_fault(&self.sftp_filename) {
+            problems.add("sftp_filename", fault);
+        }
+        for (field, text) in [
+            ("sftp_temp_suffix", &self.sftp_temp_suffix),
+            ("sftp_temp_prefix", &self.sftp_temp_prefix),
+        ] {
+            let bad = text.contains('/') || text.chars().any(char::is_control);
+            problems.add_if(bad, field, "a slash or a control character is in it");
+            problems.add_if(text.len() > 32, field, "is longer than 32 bytes");
+        }
+        problems.add_if(
+            self.sftp_temp_suffix.is_empty() && self.sftp_temp_prefix.is_empty(),
+            "sftp_temp_suffix",
+            "prefix and suffix of the temporary name are both empty",
+        );
+    }
+
+    fn check_credentials(&self, problems: &mut ProblemList) {
+        let by_reference = self.sftp_secret.is_some();
+        problems.add_if(self.sftp_secret.as_deref() == Some(""), "sftp_secret", "is empty");
+        match self.sftp_user.as_deref() {
+            Some("") => problems.add("sftp_user", "is empty"),
+            None if !by_reference => {
+                problems.add("sftp_user", "a user name is needed unless `sftp_secret` holds it");
+            }
+            Some(_) | None => {}
+        }
+        let none = self.sftp_password.is_none() && self.sftp_private_key.is_none();
+        problems.add_if(
+            none && !by_reference,
+            "sftp_password",
+            "a password, a private key or `sftp_secret` is needed to log in",
+        );
+        for (field, secret) in [
+            ("sftp_password", &self.sftp_password),
+            ("sftp_private_key", &self.sftp_private_key),
+            ("sftp_private_key_passphrase", &self.sftp_private_key_passphrase),
+        ] {
+            let empty = secret.as_ref().is_some_and(|secret| secret.expose_secret().is_empty());
+            problems.add_if(empty, field, "is empty");
+        }
+        problems.add_if(
+            self.sftp_private_key_passphrase.is_some()
+                && self.sftp_private_key.is_none()
+                && !by_reference,
+            "sftp_private_key_passphrase",
+            "there is no `sftp_private_key` that it could open",
+        );
+    }
+
+    fn check_host_keys(&self, problems: &mut ProblemList) {
+        for (index, pin) in self.sftp_host_keys.iter().enumerate() {
+            problems.add_if(
+                !looks_like_host_key(pin),
+                &format!("sftp_host_keys[{index}]"),
+                "is neither a fingerprint `SHA256:…` (43 characters of base64) nor a public key `ssh-… AAAA…`",
+            );
+        }
+        problems.add_if(
+            self.sftp_host_key_check == Some(HostKeyCheck::Require)
+                && self.sftp_host_keys.is_empty(),
+            "sftp_host_keys",
+            "`sftp_host_key_check` is `require`, so at least one host key must be given",
+        );
+    }
+}
+
+/// Whether a pin has the form of a fingerprint, a public key or a `known_hosts` line.
+///
+/// Only the form: whether the key itself is one is found out by who reads it.
+fn looks_like_host_key(pin: &str) -> bool {
+    let is_base64 =
+        |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
+    if let Some(digest) = pin.trim().strip_prefix("SHA256:") {
+        let digest = digest.trim_end_matches('=');
+        return digest.len() == 43 && is_base64(digest);
+    }
+    let words: Vec<_> = pin.split_whitespace().collect();
+    words.windows(2).any(|pair| {
+        let is_type =
+            ["ssh-", "ecdsa-", "rsa-", "sk-"].iter().any(|prefix| pair[0].starts_with(prefix));
+        is_type && pair[1].starts_with("AAAA") && is_base64(pair[1])
+    })
+}
+
+/// A TCP port, written as a number or as text; 22 where none is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port(u16);
+
+impl Port {
+    /// The number, unless it is 0.
+    pub const fn new(number: u16) -> Option<Self> {
+        if number == 0 { None } else { Some(Self(number)) }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl Default for Port {
+    fn default() -> Self {
+        Self(22)
+    }
+}
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = Port;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port from 1 to 65535, as a number or as text")
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Port, E> {
+                let port = u16::try_from(number).ok().and_then(Port::new);
+                port.ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Port, E> {
+                let port = text.trim().parse().ok().and_then(Port::new);
+                port.ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Port {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Port".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "integer", "minimum": 1, "maximum": 65_535 },
+                { "type": "string", "pattern": "^\\s*[0-9]{1,5}\\s*$" },
+            ],
+            "default": 22,
+        })
+    }
+}
+
+/// A directory of the server: absolute, or below the login directory.
+///
+/// It has no empty, `.` or `..` part and no control character. SFTP knows no `~`: a leading `~/`
+/// is dropped, because a relative path already begins at the login directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteDirectory {
+    absolute: bool,
+    parts: Vec<String>,
+}
+
+/// Why a text is not a directory of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RemoteDirectoryError {
+    /// `..`, which could lead anywhere.
+    #[error("`..` may not be in the path")]
+    Parent,
+    /// `~user`, which SFTP would take for a name.
+    #[error("only the login directory `~/` can be named with `~`, not another user's")]
+    OtherHome,
+    /// NUL, a line break or another control character.
+    #[error("a control character is in the path")]
+    Control,
+}
+
+impl RemoteDirectory {
+    /// Reads a path as users write it.
+    ///
+    /// # Errors
+    ///
+    /// For `..`, `~user` and control characters.
+    pub fn parse(path: &str) -> Result<Self, RemoteDirectoryError> {
+        if path.chars().any(char::is_control) {
+            return Err(RemoteDirectoryError::Control);
+        }
+        let path = match path.strip_prefix('~') {
+            None => path,
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => rest.trim_start_matches('/'),
+            Some(_) => return Err(RemoteDirectoryError::OtherHome),
+        };
+        let parts = path.split('/').filter(|part| !matches!(*part, "" | ".")).map(str::to_owned);
+        let parts: Vec<_> = parts.collect();
+        if parts.iter().any(|part| part == "..") {
+            return Err(RemoteDirectoryError::Parent);
+        }
+        Ok(Self { absolute: path.starts_with('/'), parts })
+    }
+
+    /// The path of `name` in this directory.
+    pub fn join(&self, name: &str) -> String {
+        let mut path = self.path(self.parts.len());
+        if !path.is_empty() && !path.ends_with('/') {
+            path.push('/');
+        }
+        path + name
+    }
+
+    /// The directory and those above it, outermost first, without the root or login directory.
+    pub fn chain(&self) -> impl Iterator<Item = String> {
+        (1..=self.parts.len()).map(|depth| self.path(depth))
+    }
+
+    fn path(&self, depth: usize) -> String {
+        let root = if self.absolute { "/" } else { "" };
+        format!("{root}{}", self.parts[..depth].join("/"))
+    }
+}
+
+impl fmt::Display for RemoteDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path(self.parts.len()).as_str() {
+            "" => f.write_str("."),
+            path => f.write_str(path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_may_carry_its_port_and_be_an_ipv6_address() {
+        for (host, expected) in [
+            ("sftp.example", ("sftp.example", 22)),
+            (" sftp.example ", ("sftp.example", 22)),
+            ("sftp.example:2222", ("sftp.example", 2222)),
+            ("[::1]", ("::1", 22)),
+            ("[::1]:2222", ("::1", 2222)),
+            ("fe80::1", ("fe80::1", 22)),
+        ] {
+            let config: SftpConfig =
+                serde_json::from_value(serde_json::json!({ "sftp_host": host })).unwrap();
+            assert_eq!(config.address(), expected, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn a_remote_directory_is_read_as_its_user_means_it() {
+        for (given, shown, chain, joined) in [
+            ("", ".", vec![], "x"),
+            ("~", ".", vec![], "x"),
+            ("/", "/", vec![], "/x"),
+            ("~/in", "in", vec!["in"], "in/x"),
+            ("~//in", "in", vec!["in"], "in/x"),
+            ("in//./daily/", "in/daily", vec!["in", "in/daily"], "in/daily/x"),
+            ("/in/daily", "/in/daily", vec!["/in", "/in/daily"], "/in/daily/x"),
+        ] {
+            let directory = RemoteDirectory::parse(given).unwrap();
+            assert_eq!(
+                (
+                    directory.to_string().as_str(),
+                    directory.chain().collect::<Vec<_>>(),
+                    directory.join("x").as_str()
+                ),
+                (shown, chain.into_iter().map(str::to_owned).collect(), joined),
+                "{given:?}"
+            );
+        }
+    }
+}

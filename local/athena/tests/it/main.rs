@@ -1,0 +1,8 @@
+//! The endpoint as a client sees it: through AWS's own SDK, over HTTP.
+
+mod endpoint;
+mod faults;
+mod protocol;
+mod results;
+mod sql;
+mod tpch;

@@ -1,0 +1,131 @@
+//! The processes of one function.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use crate::config::Function;
+use crate::sandbox::Sandbox;
+use crate::transcript::Sink;
+use crate::usage::Usage;
+
+/// A function, its warm processes and what it has used.
+pub(crate) struct Pool {
+    pub(crate) function: Function,
+    pub(crate) region: String,
+    pub(crate) arn: String,
+    pub(crate) sink: Arc<Sink>,
+    /// One permit per process that may be busy. A process idles only while its permit is free, so there are
+    /// never more processes than permits.
+    pub(crate) processes: Semaphore,
+    processes_max: usize,
+    idle: Mutex<Vec<Sandbox>>,
+    shared: Mutex<SharedVariables>,
+    in_flight: AtomicUsize,
+    usage: Mutex<Usage>,
+}
+
+/// The variables that every function gets besides its own, and how often they have changed.
+#[derive(Clone, Default)]
+pub(crate) struct SharedVariables {
+    pub(crate) generation: u64,
+    pub(crate) variables: Arc<BTreeMap<String, String>>,
+}
+
+impl Pool {
+    pub(crate) fn new(
+        function: Function,
+        region: String,
+        arn: String,
+        sink: Sink,
+        processes_max: usize,
+    ) -> Self {
+        let usage = Usage { memory_mb: function.memory_mb, ..Usage::default() };
+        Self {
+            function,
+            region,
+            arn,
+            sink: Arc::new(sink),
+            processes: Semaphore::new(processes_max),
+            processes_max,
+            idle: Mutex::default(),
+            shared: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            usage: Mutex::new(usage),
+        }
+    }
+
+    /// Counts one more invocation under way, unless the function's concurrency is used up.
+    pub(crate) fn admit(self: &Arc<Self>) -> Option<Admission> {
+        let admission = Admission(Arc::clone(self));
+        if self.in_flight.fetch_add(1, Ordering::SeqCst) < self.function.concurrency_max {
+            return Some(admission);
+        }
+        self.count(|usage| usage.throttles += 1);
+        None
+    }
+
+    /// The most recently used idle process whose environment is still current.
+    pub(crate) fn take_idle(&self) -> Option<Sandbox> {
+        let generation = self.shared_variables().generation;
+        let mut idle = locked(&self.idle);
+        while let Some(mut sandbox) = idle.pop() {
+            if sandbox.generation == generation && sandbox.is_alive() {
+                return Some(sandbox);
+            }
+        }
+        None
+    }
+
+    /// Keeps a process warm for the next invocation.
+    pub(crate) fn give_back(&self, sandbox: Sandbox) {
+        locked(&self.idle).push(sandbox);
+    }
+
+    pub(crate) fn shared_variables(&self) -> SharedVariables {
+        locked(&self.shared).clone()
+    }
+
+    /// Replaces the shared variables. Processes that have the old ones get no further invocation.
+    pub(crate) fn set_shared_variables(&self, variables: Arc<BTreeMap<String, String>>) {
+        let mut shared = locked(&self.shared);
+        *shared = SharedVariables { generation: shared.generation + 1, variables };
+        drop(shared);
+        self.stop_idle();
+    }
+
+    pub(crate) fn stop_idle(&self) {
+        locked(&self.idle).clear();
+    }
+
+    /// Waits until no process is busy and stops the idle ones.
+    pub(crate) async fn stop(&self) {
+        let permits = u32::try_from(self.processes_max).unwrap_or(u32::MAX);
+        let all = self.processes.acquire_many(permits).await;
+        self.stop_idle();
+        drop(all);
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        *locked(&self.usage)
+    }
+
+    pub(crate) fn count(&self, change: impl FnOnce(&mut Usage)) {
+        change(&mut locked(&self.usage));
+    }
+}
+
+/// One invocation under way.
+pub(crate) struct Admission(Arc<Pool>);
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,123 @@
+//! S3's operations over the store, and the ways to serve them.
+//!
+//! What differs from AWS:
+//!
+//! - The entity tag of a part that was copied is not the MD5 of its bytes unless the whole of an
+//!   object was copied or the upload has checksums: the bytes are not read. It is the same for
+//!   the same bytes of the same source.
+//! - A multipart object has a checksum only if its upload was started with one.
+//! - Requests are path-style, buckets have no versions, and access control, encryption, storage
+//!   classes and owners are not looked at. Operations that are not here are `NotImplemented`.
+
+mod attributes;
+mod convert;
+mod incoming;
+mod lists;
+mod objects;
+mod uploads;
+
+use axum::Router;
+use axum::error_handling::HandleError;
+use axum::http::StatusCode;
+use s3s::auth::SimpleAuth;
+use s3s::dto;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{HttpError, S3, S3Request, S3Response, S3Result};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::Store;
+
+/// The one pair of keys that the endpoint accepts.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    access_key: String,
+    secret_key: SecretString,
+}
+
+impl Credentials {
+    /// An access key and its secret.
+    pub fn new(access_key: impl Into<String>, secret_key: impl Into<String>) -> Self {
+        Self { access_key: access_key.into(), secret_key: SecretString::from(secret_key.into()) }
+    }
+}
+
+/// The endpoint as a service of hyper and of tower. It answers path-style requests that are
+/// signed with these credentials, by header or in the URL, and refuses all others. Bodies are
+/// streamed in both directions.
+pub fn service(store: Store, credentials: &Credentials) -> S3Service {
+    let mut builder = S3ServiceBuilder::new(Endpoint { store });
+    let secret_key = credentials.secret_key.expose_secret();
+    builder.set_auth(SimpleAuth::from_single(credentials.access_key.as_str(), secret_key));
+    builder.build()
+}
+
+/// The endpoint as a router without routes of its own: merged into another one, it answers
+/// whatever that one does not.
+pub fn fallback(store: Store, credentials: &Credentials) -> Router {
+    Router::new().fallback_service(HandleError::new(service(store, credentials), unanswered))
+}
+
+/// For the requests that not even an S3 error could be written for.
+async fn unanswered(error: HttpError) -> StatusCode {
+    tracing::error!(?error, "a request to S3 was not answered");
+    StatusCode::INTERNAL_SERVER_ERROR
+}
+
+struct Endpoint {
+    store: Store,
+}
+
+/// Every operation that is not named here is answered with `NotImplemented`.
+macro_rules! operations {
+    ($($name:ident: $input:ident -> $output:ident = $operation:path;)+) => {
+        #[async_trait::async_trait]
+        impl S3 for Endpoint {
+            $(
+                async fn $name(
+                    &self,
+                    request: S3Request<dto::$input>,
+                ) -> S3Result<S3Response<dto::$output>> {
+                    Ok(S3Response::new($operation(&self.store, request).await?))
+                }
+            )+
+        }
+    };
+}
+
+operations! {
+    create_bucket: CreateBucketInput -> CreateBucketOutput = lists::create_bucket;
+    delete_bucket: DeleteBucketInput -> DeleteBucketOutput = lists::delete_bucket;
+    head_bucket: HeadBucketInput -> HeadBucketOutput = lists::head_bucket;
+    list_buckets: ListBucketsInput -> ListBucketsOutput = lists::list_buckets;
+    get_bucket_location: GetBucketLocationInput -> GetBucketLocationOutput = lists::get_bucket_location;
+    list_objects: ListObjectsInput -> ListObjectsOutput = lists::list_objects;
+    list_objects_v2: ListObjectsV2Input -> ListObjectsV2Output = lists::list_objects_v2;
+
+    put_object: PutObjectInput -> PutObjectOutput = objects::put_object;
+    get_object: GetObjectInput -> GetObjectOutput = objects::get_object;
+    head_object: HeadObjectInput -> HeadObjectOutput = objects::head_object;
+    copy_object: CopyObjectInput -> CopyObjectOutput = objects::copy_object;
+    delete_object: DeleteObjectInput -> DeleteObjectOutput = objects::delete_object;
+    delete_objects: DeleteObjectsInput -> DeleteObjectsOutput = objects::delete_objects;
+
+    get_object_attributes: GetObjectAttributesInput -> GetObjectAttributesOutput
+        = attributes::get_object_attributes;
+    put_object_tagging: PutObjectTaggingInput -> PutObjectTaggingOutput
+        = attributes::put_object_tagging;
+    get_object_tagging: GetObjectTaggingInput -> GetObjectTaggingOutput
+        = attributes::get_object_tagging;
+    delete_object_tagging: DeleteObjectTaggingInput -> DeleteObjectTaggingOutput
+        = attributes::delete_object_tagging;
+
+    create_multipart_upload: CreateMultipartUploadInput -> CreateMultipartUploadOutput
+        = uploads::create_multipart_upload;
+    upload_part: UploadPartInput -> UploadPartOutput = uploads::upload_part;
+    upload_part_copy: UploadPartCopyInput -> UploadPartCopyOutput = uploads::upload_part_copy;
+    complete_multipart_upload: CompleteMultipartUploadInput -> CompleteMultipartUploadOutput
+        = uploads::complete_multipart_upload;
+    abort_multipart_upload: AbortMultipartUploadInput -> AbortMultipartUploadOutput
+        = uploads::abort_multipart_upload;
+    list_parts: ListPartsInput -> ListPartsOutput = uploads::list_parts;
+    list_multipart_uploads: ListMultipartUploadsInput -> ListMultipartUploadsOutput
+        = uploads::list_multipart_uploads;
+}

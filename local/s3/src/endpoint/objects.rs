@@ -1,0 +1,353 @@
+//! Objects: writing, reading, copying, deleting.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use axum::http::header::ETAG;
+use s3s::dto;
+use s3s::{S3Error, S3Request, S3Result, s3_error};
+
+use super::convert::{
+    self, REQUEST_BYTES_MAX, check_source, content_range, kept_headers, offered_checksum,
+    set_checksum, signed,
+};
+use super::incoming::Incoming;
+use crate::body::{READ_BUFFER_BYTES, blocking, read, read_some};
+use crate::bucket::{Bucket, NewObject};
+use crate::condition::{ReadConditions, Verdict};
+use crate::digest::{Algorithm, Coverage};
+use crate::entry::Entry;
+use crate::error::Doing as _;
+use crate::key::check_key;
+use crate::staged::Staged;
+use crate::{Store, StoreError};
+
+/// What S3 says of an object whose writer did not say.
+const DEFAULT_CONTENT_TYPE: &str = "binary/octet-stream";
+
+pub(super) async fn put_object(
+    store: &Store,
+    mut request: S3Request<dto::PutObjectInput>,
+) -> S3Result<dto::PutObjectOutput> {
+    let body = request.input.body.take();
+    let input = &request.input;
+    check_key(&input.key)?;
+    if input.write_offset_bytes.is_some() {
+        return Err(s3_error!(NotImplemented, "objects can not be appended to"));
+    }
+    let condition = convert::write_condition(input.if_match.clone(), input.if_none_match.clone())?;
+    let tags = convert::tags_of_header(input.tagging.as_deref())?;
+    let headers = kept_headers!(input);
+    let named = convert::algorithm(input.checksum_algorithm.as_ref())?;
+    let stated = offered_checksum!(input)?;
+    let bucket = store.bucket(&input.bucket)?;
+    let incoming = Incoming::new(&request, body, input.content_md5.clone(), stated, named)?;
+    let algorithm = incoming.algorithm().unwrap_or(Algorithm::Crc64Nvme);
+    let body = incoming.receive(&bucket, Some(algorithm)).await?;
+
+    let new = NewObject { tags, ..NewObject::new(request.input.key, headers) };
+    let entry = blocking(move || bucket.commit(new, body, &condition)).await?;
+    let mut output = dto::PutObjectOutput {
+        e_tag: Some(convert::etag(&entry.etag)),
+        checksum_type: convert::checksum_type(entry.checksum.as_ref()),
+        ..dto::PutObjectOutput::default()
+    };
+    set_checksum!(output, entry.checksum.as_ref());
+    Ok(output)
+}
+
+pub(super) async fn get_object(
+    store: &Store,
+    request: S3Request<dto::GetObjectInput>,
+) -> S3Result<dto::GetObjectOutput> {
+    let input = request.input;
+    convert::unversioned(input.version_id.as_deref())?;
+    let (file, entry) = open(store, &input.bucket, &input.key).await?;
+    let conditions = convert::read_conditions(
+        input.if_match,
+        input.if_none_match,
+        input.if_modified_since.as_ref(),
+        input.if_unmodified_since.as_ref(),
+    );
+    check_read(&conditions, &entry)?;
+    let (range, partial) = select(&entry, input.range.as_ref(), input.part_number)?;
+    let headers = &entry.headers;
+    let mut output = dto::GetObjectOutput {
+        accept_ranges: Some("bytes".to_owned()),
+        content_length: Some(signed(range.end - range.start)),
+        content_range: partial.then(|| content_range(&range, entry.size_bytes)),
+        e_tag: Some(convert::etag(&entry.etag)),
+        last_modified: Some(entry.modified.into()),
+        content_type: Some(content_type(&entry)),
+        cache_control: headers.cache_control.clone(),
+        content_disposition: headers.content_disposition.clone(),
+        content_encoding: headers.content_encoding.clone(),
+        content_language: headers.content_language.clone(),
+        expires: convert::expires(headers),
+        website_redirect_location: headers.website_redirect_location.clone(),
+        metadata: Some(headers.metadata.clone().into_iter().collect()),
+        parts_count: input.part_number.and_then(|_| parts_count(&entry)),
+        tag_count: i32::try_from(entry.tags.len()).ok().filter(|count| *count > 0),
+        ..dto::GetObjectOutput::default()
+    };
+    if wants_checksum(input.checksum_mode.as_ref()) && !partial {
+        output.checksum_type = convert::checksum_type(entry.checksum.as_ref());
+        set_checksum!(output, entry.checksum.as_ref());
+    }
+    output.body = Some(outgoing(file, range).await?);
+    Ok(output)
+}
+
+/// A body on its way out. A small one is read ahead, so that it leaves in one piece with the
+/// headers.
+async fn outgoing(file: File, range: Range<u64>) -> S3Result<dto::StreamingBlob> {
+    if range.end - range.start > READ_BUFFER_BYTES {
+        return Ok(dto::StreamingBlob::wrap(read(file, range)));
+    }
+    let (_, bytes) = read_some(file, range).await.map_err(S3Error::internal_error)?;
+    Ok(s3s::Body::from(bytes).into())
+}
+
+pub(super) async fn head_object(
+    store: &Store,
+    request: S3Request<dto::HeadObjectInput>,
+) -> S3Result<dto::HeadObjectOutput> {
+    let input = request.input;
+    convert::unversioned(input.version_id.as_deref())?;
+    let (_, entry) = open(store, &input.bucket, &input.key).await?;
+    let conditions = convert::read_conditions(
+        input.if_match,
+        input.if_none_match,
+        input.if_modified_since.as_ref(),
+        input.if_unmodified_since.as_ref(),
+    );
+    check_read(&conditions, &entry)?;
+    let (range, partial) = select(&entry, input.range.as_ref(), input.part_number)?;
+    let headers = &entry.headers;
+    let mut output = dto::HeadObjectOutput {
+        accept_ranges: Some("bytes".to_owned()),
+        content_length: Some(signed(range.end - range.start)),
+        content_range: partial.then(|| content_range(&range, entry.size_bytes)),
+        e_tag: Some(convert::etag(&entry.etag)),
+        last_modified: Some(entry.modified.into()),
+        content_type: Some(content_type(&entry)),
+        cache_control: headers.cache_control.clone(),
+        content_disposition: headers.content_disposition.clone(),
+        content_encoding: headers.content_encoding.clone(),
+        content_language: headers.content_language.clone(),
+        expires: convert::expires(headers),
+        website_redirect_location: headers.website_redirect_location.clone(),
+        metadata: Some(headers.metadata.clone().into_iter().collect()),
+        parts_count: input.part_number.and_then(|_| parts_count(&entry)),
+        ..dto::HeadObjectOutput::default()
+    };
+    if wants_checksum(input.checksum_mode.as_ref()) && !partial {
+        output.checksum_type = convert::checksum_type(entry.checksum.as_ref());
+        set_checksum!(output, entry.checksum.as_ref());
+    }
+    Ok(output)
+}
+
+pub(super) async fn copy_object(
+    store: &Store,
+    request: S3Request<dto::CopyObjectInput>,
+) -> S3Result<dto::CopyObjectOutput> {
+    let input = request.input;
+    check_key(&input.key)?;
+    let (source_bucket, source_key) = convert::source(&input.copy_source)?;
+    let replaces = |directive: Option<&str>| directive == Some(dto::MetadataDirective::REPLACE);
+    let new_headers =
+        replaces(input.metadata_directive.as_ref().map(dto::MetadataDirective::as_str));
+    let new_tags = replaces(input.tagging_directive.as_ref().map(dto::TaggingDirective::as_str));
+    if (source_bucket, source_key) == (input.bucket.as_str(), input.key.as_str()) && !new_headers {
+        return Err(s3_error!(
+            InvalidRequest,
+            "an object is copied to itself only to replace its metadata"
+        ));
+    }
+    let named = convert::algorithm(input.checksum_algorithm.as_ref())?;
+    let bucket = store.bucket(&input.bucket)?;
+    let (file, source) = open(store, source_bucket, source_key).await?;
+    let conditions = convert::read_conditions(
+        input.copy_source_if_match.clone(),
+        input.copy_source_if_none_match.clone(),
+        input.copy_source_if_modified_since.as_ref(),
+        input.copy_source_if_unmodified_since.as_ref(),
+    );
+    check_source(&conditions, &source)?;
+    let tags = if new_tags {
+        convert::tags_of_header(input.tagging.as_deref())?
+    } else {
+        source.tags.clone()
+    };
+    let headers = if new_headers { kept_headers!(input) } else { source.headers.clone() };
+    let new = NewObject { tags, ..NewObject::new(input.key, headers) };
+    let entry = blocking(move || copy(&bucket, &file, &source, new, named)).await?;
+    let mut result = dto::CopyObjectResult {
+        e_tag: Some(convert::etag(&entry.etag)),
+        last_modified: Some(entry.modified.into()),
+        checksum_type: convert::checksum_type(entry.checksum.as_ref()),
+        ..dto::CopyObjectResult::default()
+    };
+    set_checksum!(result, entry.checksum.as_ref());
+    Ok(dto::CopyObjectOutput {
+        copy_object_result: Some(result),
+        ..dto::CopyObjectOutput::default()
+    })
+}
+
+/// Copies a body. It is read only where the source's digests are not those of the copy.
+fn copy(
+    bucket: &Arc<Bucket>,
+    file: &File,
+    source: &Entry,
+    mut new: NewObject,
+    named: Option<Algorithm>,
+) -> Result<Arc<Entry>, StoreError> {
+    if source.size_bytes > REQUEST_BYTES_MAX {
+        return Err(StoreError::InvalidRequest {
+            problem: format!(
+                "a copy has at most {REQUEST_BYTES_MAX} bytes, not {}",
+                source.size_bytes
+            ),
+        });
+    }
+    let folder = bucket.staging();
+    let whole = source.checksum.as_ref().filter(|c| c.coverage == Coverage::FullObject);
+    let kept = whole.filter(|c| source.etag_is_md5() && named.is_none_or(|n| n == c.algorithm));
+    let staged = if let Some(checksum) = kept {
+        new.etag = Some(source.etag.clone());
+        new.checksum = Some(checksum.clone());
+        Staged::copying(folder, None)
+    } else {
+        let same = source.checksum.as_ref().map(|checksum| checksum.algorithm);
+        Staged::digesting(folder, Some(named.or(same).unwrap_or(Algorithm::Crc64Nvme)))
+    };
+    let mut staged = staged.doing("creating a file in", folder)?;
+    staged.append(file, 0..source.size_bytes).doing("copying to", staged.path())?;
+    bucket.commit(new, staged, &crate::condition::WriteCondition::Always)
+}
+
+pub(super) async fn delete_object(
+    store: &Store,
+    request: S3Request<dto::DeleteObjectInput>,
+) -> S3Result<dto::DeleteObjectOutput> {
+    let input = request.input;
+    convert::unversioned(input.version_id.as_deref())?;
+    let condition = convert::write_condition(input.if_match, None)?;
+    let bucket = store.bucket(&input.bucket)?;
+    blocking(move || bucket.delete(&input.key, &condition)).await?;
+    Ok(dto::DeleteObjectOutput::default())
+}
+
+pub(super) async fn delete_objects(
+    store: &Store,
+    request: S3Request<dto::DeleteObjectsInput>,
+) -> S3Result<dto::DeleteObjectsOutput> {
+    /// The most keys one request may name.
+    const KEYS_MAX: usize = 1000;
+    let delete = request.input.delete;
+    if !(1..=KEYS_MAX).contains(&delete.objects.len()) {
+        return Err(s3_error!(MalformedXML, "a request deletes 1 to {KEYS_MAX} objects"));
+    }
+    let bucket = store.bucket(&request.input.bucket)?;
+    let results = blocking(move || {
+        let objects = delete.objects.into_iter();
+        let results = objects.map(|object| {
+            let condition =
+                convert::write_condition(object.e_tag.map(dto::ETagCondition::ETag), None)?;
+            let deleted = bucket.delete(&object.key, &condition).map_err(S3Error::from);
+            Ok((object.key, deleted))
+        });
+        results.collect::<S3Result<BTreeMap<_, _>>>()
+    })
+    .await?;
+    let quiet = delete.quiet == Some(true);
+    let mut output = dto::DeleteObjectsOutput::default();
+    for (key, result) in results {
+        match result {
+            Ok(()) if quiet => {}
+            Ok(()) => {
+                let deleted =
+                    dto::DeletedObject { key: Some(key), ..dto::DeletedObject::default() };
+                output.deleted.get_or_insert_default().push(deleted);
+            }
+            Err(error) => output.errors.get_or_insert_default().push(dto::Error {
+                code: Some(error.code().as_str().to_owned()),
+                key: Some(key),
+                message: error.message().map(str::to_owned),
+                version_id: None,
+            }),
+        }
+    }
+    Ok(output)
+}
+
+/// Opens an object where blocking is allowed.
+pub(super) async fn open(store: &Store, bucket: &str, key: &str) -> S3Result<(File, Arc<Entry>)> {
+    let (bucket, key) = (store.bucket(bucket)?, key.to_owned());
+    Ok(blocking(move || bucket.open(&key)).await?)
+}
+
+fn check_read(conditions: &ReadConditions, entry: &Entry) -> S3Result<()> {
+    match conditions.verdict(entry) {
+        Verdict::Proceed => Ok(()),
+        Verdict::NotModified => {
+            let mut not_modified = s3_error!(NotModified);
+            if let Ok(etag) = format!("\"{}\"", entry.etag).parse() {
+                not_modified.set_headers(HeaderMap::from_iter([(ETAG, etag)]));
+            }
+            Err(not_modified)
+        }
+        Verdict::Failed(condition) => {
+            Err(StoreError::PreconditionFailed { key: entry.key.clone(), condition }.into())
+        }
+    }
+}
+
+/// The bytes a read asks for, and whether it asks for a part of the object.
+fn select(
+    entry: &Entry,
+    range: Option<&dto::Range>,
+    part_number: Option<i32>,
+) -> S3Result<(Range<u64>, bool)> {
+    match (range, part_number) {
+        (None, None) => Ok((0..entry.size_bytes, false)),
+        (Some(range), None) => Ok((range.check(entry.size_bytes)?, true)),
+        (None, Some(number)) => part_range(entry, number).map(|range| (range, true)),
+        (Some(_), Some(_)) => {
+            Err(s3_error!(InvalidRequest, "a range and a part number exclude each other"))
+        }
+    }
+}
+
+fn part_range(entry: &Entry, number: i32) -> S3Result<Range<u64>> {
+    if entry.parts.is_empty() && number == 1 {
+        return Ok(0..entry.size_bytes);
+    }
+    let mut start = 0;
+    for (index, part) in (1..).zip(&entry.parts) {
+        let end = start + part.size_bytes;
+        if index == number {
+            return Ok(start..end);
+        }
+        start = end;
+    }
+    // The enumeration of the protocol's errors lacks `InvalidPartNumber`, which has this status.
+    Err(s3_error!(InvalidRange, "the object has no part {number}"))
+}
+
+fn parts_count(entry: &Entry) -> Option<i32> {
+    i32::try_from(entry.parts.len()).ok().filter(|count| *count > 0)
+}
+
+fn content_type(entry: &Entry) -> String {
+    entry.headers.content_type.clone().unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned())
+}
+
+fn wants_checksum(mode: Option<&dto::ChecksumMode>) -> bool {
+    mode.is_some_and(|mode| mode.as_str() == dto::ChecksumMode::ENABLED)
+}

@@ -1,0 +1,83 @@
+//! Ways in which a server differs from a good one.
+
+/// One way to misbehave. Numbers of bytes count what clients of one connection wrote to files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Connections are accepted and never answered.
+    Silent,
+    /// The connection is lost while the client logs in.
+    DropAtLogin,
+    /// Only keyboard-interactive logins are accepted; an empty second round follows the first, as
+    /// PAM does it.
+    KeyboardInteractiveOnly,
+    /// A login needs a key and then the password.
+    KeyThenPassword,
+    /// There is no `sftp` subsystem.
+    NoSftp,
+    /// The `sftp` subsystem starts and never says anything.
+    SilentSftp,
+    /// The `sftp` subsystem prints a text before it speaks SFTP.
+    NoisySftp,
+    /// The connection is lost after so many bytes.
+    DropAfterBytes(u64),
+    /// Nothing is answered any more after so many bytes.
+    SilentAfterBytes(u64),
+    /// Writes fail after so many bytes, as on a full disk.
+    DiskFullAfterBytes(u64),
+    /// None of OpenSSH's extensions is offered.
+    NoExtensions,
+    /// `posix-rename` is not offered, so that a rename can not replace a file.
+    NoPosixRename,
+    /// A rename is done, but the connection is lost before its answer.
+    LoseRenameAnswer,
+    /// Renaming is forbidden.
+    RefuseRename,
+    /// The rename with this number on a connection, counted from 1, fails.
+    FailRename(u32),
+    /// Opening files for writing is forbidden.
+    RefuseWriting,
+    /// Removing files is forbidden.
+    RefuseRemove,
+    /// Asking for a file's attributes is forbidden.
+    RefuseStat,
+    /// Making directories is forbidden.
+    RefuseMkdir,
+    /// A file disappears as soon as it was renamed: somebody waits for it.
+    CollectAtOnce,
+    /// Of every file only the part before so many bytes is kept, without an error.
+    LoseBytesAfter(u64),
+}
+
+/// The ways in which a server misbehaves, and for how many connections. None by default.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    faults: Vec<Fault>,
+    connections: Option<usize>,
+}
+
+impl Faults {
+    /// These faults, on every connection.
+    pub fn of(faults: impl IntoIterator<Item = Fault>) -> Self {
+        Self { faults: faults.into_iter().collect(), connections: None }
+    }
+
+    /// The same faults, on the first `count` connections only.
+    ///
+    /// What a server offers for logging in is the same for all connections.
+    #[must_use]
+    pub fn on_first_connections(self, count: usize) -> Self {
+        Self { connections: Some(count), ..self }
+    }
+
+    /// Whether connection `number`, counted from 0, has this fault.
+    pub(crate) fn has(&self, number: usize, fault: Fault) -> bool {
+        self.at(number).any(|known| known == fault)
+    }
+
+    /// The faults of connection `number`, counted from 0.
+    pub(crate) fn at(&self, number: usize) -> impl Iterator<Item = Fault> {
+        let afflicted = self.connections.is_none_or(|count| number < count);
+        self.faults.iter().copied().filter(move |_| afflicted)
+    }
+}

@@ -1,0 +1,333 @@
+//! The stack: started, looked at, stopped.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum::{Router, extract::Request, response::Response, serve::ListenerExt as _};
+use local_athena::{Athena, WorkGroup};
+use local_lambda::{HttpApi, Lambda, Route};
+use local_s3::{Credentials, Store, StoreError};
+use local_sftp::{Faults, Server};
+use local_states::StepFunctions;
+use secrecy::SecretString;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tower::ServiceExt as _;
+
+use crate::{
+    objects::StoredObjects,
+    wiring::{self, JOB_API, ROUTES, STATE_MACHINE},
+};
+
+const ACCOUNT: &str = "000000000000";
+const REGION: &str = "us-east-1";
+
+/// The one access key of the stack, and its secret.
+const ACCESS_KEY: (&str, &str) = ("test", "test");
+
+/// What to start, and where it keeps its files.
+#[derive(Clone, Debug)]
+pub struct StackConfig {
+    /// Objects (`s3/`), logs of the functions (`logs/`) and the SFTP server's host key.
+    pub work_dir: PathBuf,
+    /// The tables: `DIR/<database>/<table>.parquet` or `.csv`.
+    pub data_dir: PathBuf,
+    /// The directory that the SFTP server shows.
+    pub delivery_dir: PathBuf,
+    /// Where the functions' binaries are.
+    pub functions_dir: PathBuf,
+    /// The address of all AWS endpoints; port 0 takes any free one, here and below.
+    pub aws_address: SocketAddr,
+    /// The address of the HTTP API.
+    pub api_address: SocketAddr,
+    /// The address of the SFTP server.
+    pub sftp_address: SocketAddr,
+    /// The only user of the SFTP server.
+    pub sftp_user: String,
+    /// The user's password.
+    pub sftp_password: SecretString,
+    /// In which ways the SFTP server misbehaves.
+    pub sftp_faults: Faults,
+    /// What the functions log: a level, or a filter as `RUST_LOG` takes it.
+    pub log_filter: String,
+    /// How many queries Athena runs at one time; further ones are queued.
+    pub concurrent_queries_max: usize,
+    /// How many processes one function has at the most.
+    pub processes_max: usize,
+}
+
+impl StackConfig {
+    /// A stack on free ports, with the SFTP user `partner` and the password `partner`.
+    pub fn new(
+        work_dir: PathBuf,
+        data_dir: PathBuf,
+        delivery_dir: PathBuf,
+        functions_dir: PathBuf,
+    ) -> Self {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            work_dir,
+            data_dir,
+            delivery_dir,
+            functions_dir,
+            aws_address: any_port,
+            api_address: any_port,
+            sftp_address: any_port,
+            sftp_user: "partner".to_owned(),
+            sftp_password: "partner".into(),
+            sftp_faults: Faults::default(),
+            log_filter: "info".to_owned(),
+            concurrent_queries_max: 20,
+            processes_max: 8,
+        }
+    }
+}
+
+/// Why the stack did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    /// There are no tables.
+    #[error("the data directory `{0}` does not exist")]
+    NoData(PathBuf),
+    /// A directory could not be made.
+    #[error("making the directory `{path}`")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// A port is not free.
+    #[error("listening at {address} for {what}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// For what.
+        what: &'static str,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The object store could not be opened.
+    #[error("opening the object store")]
+    Store(#[from] StoreError),
+    /// A function can not run.
+    #[error("preparing the functions")]
+    Lambda(#[from] local_lambda::Error),
+    /// The HTTP API's routes are wrong.
+    #[error("preparing the HTTP API")]
+    HttpApi(#[from] local_lambda::HttpApiError),
+    /// The workflow is not a valid state machine.
+    #[error("creating the state machine")]
+    Definition(#[from] local_states::DefinitionError),
+    /// The SFTP server did not start.
+    #[error("starting the SFTP server")]
+    Sftp(#[from] local_sftp::Error),
+}
+
+/// Where the stack can be reached.
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    /// All AWS endpoints: `http://127.0.0.1:PORT`.
+    pub aws: String,
+    /// The HTTP API: `http://127.0.0.1:PORT`.
+    pub api: String,
+    /// The SFTP server.
+    pub sftp: SocketAddr,
+    /// The SFTP server's host key: `SHA256:…`.
+    pub sftp_host_key: String,
+    /// The ARN of the state machine.
+    pub state_machine_arn: String,
+}
+
+/// A running stack.
+pub struct Stack {
+    endpoints: Endpoints,
+    store: Store,
+    objects_dir: PathBuf,
+    athena: Athena,
+    lambda: Lambda,
+    step_functions: StepFunctions,
+    sftp: Server,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Stack {
+    /// Starts everything; when it returns, every endpoint answers.
+    ///
+    /// # Errors
+    ///
+    /// See [`StackError`]; nothing keeps running then.
+    pub async fn start(config: StackConfig) -> Result<Self, StackError> {
+        if !config.data_dir.is_dir() {
+            return Err(StackError::NoData(config.data_dir));
+        }
+        let objects_dir = config.work_dir.join("s3");
+        let log_dir = config.work_dir.join("logs");
+        for path in [&objects_dir, &log_dir, &config.delivery_dir] {
+            make_directory(path)?;
+        }
+        let aws_listener = listen(config.aws_address, "the AWS endpoints").await?;
+        let api_listener = listen(config.api_address, "the HTTP API").await?;
+        let aws = url(&aws_listener);
+        let api = url(&api_listener);
+
+        let store = Store::open(&objects_dir).await?;
+        let state_machine_arn =
+            format!("arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{STATE_MACHINE}");
+        let job_api_environment = [("STATE_MACHINE_ARN", state_machine_arn.clone())];
+        let functions =
+            wiring::functions(&config.functions_dir, &config.log_filter, &job_api_environment);
+        let lambda = Lambda::new(local_lambda::Config {
+            log_dir: Some(log_dir),
+            processes_max: config.processes_max,
+            ..local_lambda::Config::new(functions)
+        })?;
+        lambda.set_environment([("AWS_ENDPOINT_URL".to_owned(), aws.clone())].into());
+        let objects = Arc::new(StoredObjects(store.clone()));
+        let athena = Athena::new(local_athena::Config {
+            account: ACCOUNT.to_owned(),
+            region: REGION.to_owned(),
+            data_dir: config.data_dir,
+            results: objects.clone(),
+            work_groups: vec![WorkGroup::new("primary")],
+            concurrent_queries_max: config.concurrent_queries_max,
+        });
+        let step_functions = StepFunctions::new(local_states::Config {
+            account: ACCOUNT.to_owned(),
+            region: REGION.to_owned(),
+            lambda_endpoint: aws.clone(),
+            objects,
+        });
+        let definition = wiring::definition(|name| lambda.arn(name));
+        let role = format!("arn:aws:iam::{ACCOUNT}:role/{STATE_MACHINE}");
+        step_functions.create_state_machine(STATE_MACHINE, &definition, &role)?;
+        let routes: Result<Vec<_>, _> = ROUTES.iter().map(|key| Route::new(key, JOB_API)).collect();
+        let http_api =
+            local_lambda::http_api_router(lambda.clone(), HttpApi::new("local", routes?))?;
+        let sftp = Server::start(local_sftp::Config {
+            root: config.delivery_dir,
+            user: config.sftp_user,
+            password: config.sftp_password,
+            authorized_keys: Vec::new(),
+            host_key_file: Some(config.work_dir.join("sftp_host_key")),
+            address: config.sftp_address,
+            faults: config.sftp_faults,
+        })
+        .await?;
+
+        let gateway = gateway(&athena, &step_functions, &lambda, &store);
+        let servers = vec![
+            tokio::spawn(serve(aws_listener, gateway)),
+            tokio::spawn(serve(api_listener, http_api)),
+        ];
+        let endpoints = Endpoints {
+            aws,
+            api,
+            sftp: sftp.address(),
+            sftp_host_key: sftp.host_key_fingerprint().to_owned(),
+            state_machine_arn,
+        };
+        Ok(Self { endpoints, store, objects_dir, athena, lambda, step_functions, sftp, servers })
+    }
+
+    /// Where the stack can be reached.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// The objects in S3.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Where objects are as plain files: `DIR/<bucket>/<key>`, for keys that can be paths.
+    pub fn objects_dir(&self) -> &Path {
+        &self.objects_dir
+    }
+
+    /// Athena, to make it fail on demand.
+    pub fn athena(&self) -> &Athena {
+        &self.athena
+    }
+
+    /// Lambda, to see what was used.
+    pub fn lambda(&self) -> &Lambda {
+        &self.lambda
+    }
+
+    /// The SFTP server, to see who came.
+    pub fn sftp(&self) -> &Server {
+        &self.sftp
+    }
+
+    /// Stops everything, the functions' processes first.
+    pub async fn shutdown(self) {
+        self.step_functions.shut_down();
+        self.lambda.shutdown().await;
+        for server in self.servers {
+            server.abort();
+        }
+        self.sftp.stop().await;
+    }
+}
+
+/// One address for all of AWS: the request says whom it is for, as it does to a VPC endpoint.
+fn gateway(
+    athena: &Athena,
+    step_functions: &StepFunctions,
+    lambda: &Lambda,
+    store: &Store,
+) -> Router {
+    let athena = local_athena::router(athena.clone());
+    let step_functions = local_states::router(step_functions.clone());
+    let (access_key, secret_key) = ACCESS_KEY;
+    let s3 = local_s3::fallback(store.clone(), &Credentials::new(access_key, secret_key));
+    let lambda = local_lambda::router(lambda.clone());
+    Router::new().fallback(move |request: Request| {
+        let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
+        let service = match target.and_then(|target| target.split_once('.')) {
+            Some(("AmazonAthena", _)) => athena.clone(),
+            Some(("AWSStepFunctions", _)) => step_functions.clone(),
+            _ if request.uri().path().starts_with("/2015-03-31/functions") => lambda.clone(),
+            _ => s3.clone(),
+        };
+        answer(service, request)
+    })
+}
+
+async fn answer(service: Router, request: Request) -> Response {
+    match service.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+async fn serve(listener: TcpListener, router: Router) {
+    // Without it, small answers wait for the acknowledgement of the ones before them.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps its delay");
+        }
+    });
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    if let Err(error) = axum::serve(listener, service).await {
+        tracing::error!(%error, "an endpoint stopped");
+    }
+}
+
+async fn listen(address: SocketAddr, what: &'static str) -> Result<TcpListener, StackError> {
+    TcpListener::bind(address).await.map_err(|source| StackError::Listen { address, what, source })
+}
+
+fn url(listener: &TcpListener) -> String {
+    let address = listener.local_addr().expect("a bound listener has an address");
+    format!("http://{address}")
+}
+
+fn make_directory(path: &Path) -> Result<(), StackError> {
+    std::fs::create_dir_all(path)
+        .map_err(|source| StackError::Directory { path: path.to_owned(), source })
+}

@@ -1,0 +1,92 @@
+//! Every state may be retried: every function is called twice with the same event.
+
+use bytes::Bytes;
+use end_to_end::{QUERIES_BUCKET, RESULTS_BUCKET, Scenario};
+use serde_json::{Value, json};
+
+async fn call(scenario: &Scenario, function: &str, event: &Value) -> Value {
+    let payload = Bytes::from(event.to_string());
+    let invocation = scenario.stack().lambda().invoke(function, payload, false).await.unwrap();
+    let answer: Value = serde_json::from_slice(&invocation.payload).unwrap();
+    assert!(!invocation.function_error, "{function}: {answer}");
+    answer
+}
+
+/// Calls a function twice and gives the second answer, which must be as the first.
+async fn twice(scenario: &Scenario, function: &str, event: &Value) -> Value {
+    let first = call(scenario, function, event).await;
+    let second = call(scenario, function, event).await;
+    assert_eq!(first, second, "{function}");
+    second
+}
+
+#[tokio::test]
+async fn every_function_called_twice_gives_one_file_and_one_query_execution_each() {
+    let scenario = Scenario::start().await;
+    scenario.put_query("a", "SELECT 1 AS x").await;
+    scenario.put_query("b", "SELECT 'ä' AS x, '' AS y, CAST(NULL AS varchar) AS z").await;
+    let job = scenario.job(&["a", "b"]);
+    let started_at = "2026-01-31T12:00:00Z";
+    let load = json!({ "run_id": "r1", "started_at": started_at, "job": job });
+    let loaded = twice(&scenario, "query-loader", &load).await;
+    assert_eq!(loaded["map"], "INLINE");
+    let run = &loaded["run"];
+
+    for query in loaded["queries"].as_array().unwrap() {
+        let task = json!({ "run": run, "query": query });
+        let outcome = twice(&scenario, "execute-single-query", &task).await;
+        assert_eq!(outcome, json!({ "status": "SUCCEEDED" }));
+    }
+    let objects =
+        scenario.stack().store().list(RESULTS_BUCKET, "athena-results/r1/athena/").await.unwrap();
+    let results: Vec<_> = objects.iter().filter(|object| object.key.ends_with(".csv")).collect();
+    assert_eq!(results.len(), 2, "each query ran once: {objects:?}");
+
+    let gathered =
+        twice(&scenario, "results-gatherer", &json!({ "action": "gather", "run": run })).await;
+    assert_eq!(gathered, json!({ "succeeded": 2, "failed": 0, "archive": true, "file": null }));
+    let zipped = twice(&scenario, "zip-s3-folder", &json!({ "run": run })).await;
+    let file = &zipped["file"];
+    let source = twice(&scenario, "extract-s3-key", &json!({ "uri": file["uri"] })).await;
+    assert_eq!(source["key"], "zipped-results/r1.zip");
+    let deliver = json!({
+        "run_id": "r1",
+        "source": {
+            "bucket": source["bucket"], "key": source["key"],
+            "etag": file["etag"], "size_bytes": file["size_bytes"],
+        },
+        "file_name": file["file_name"],
+        "transporter": job["transporter"],
+    });
+    let first = call(&scenario, "file-transporter", &deliver).await;
+    let second = call(&scenario, "file-transporter", &deliver).await;
+    for receipt in [&first, &second] {
+        assert_eq!(receipt["sha256"], file["sha256"]);
+        assert_eq!(receipt["bytes"], file["size_bytes"]);
+        assert_eq!(receipt["host_key_verified"], true);
+    }
+    assert_eq!(scenario.delivered(), ["inbox/r1.zip"]);
+
+    let finish = json!({ "action": "finish", "run": run, "file": file, "delivery": first });
+    let recorded = twice(&scenario, "results-gatherer", &finish).await;
+    assert_eq!(recorded["manifest"], "s3://acme-results/athena-results/r1/manifest.json");
+    scenario.end().await;
+}
+
+#[tokio::test]
+async fn sql_that_changes_after_the_plan_is_not_run() {
+    let scenario = Scenario::start().await;
+    scenario.put_query("a", "SELECT 1 AS x").await;
+    let load = json!({ "run_id": "r1", "started_at": "2026-01-31T12:00:00Z", "job": scenario.job(&["a"]) });
+    let loaded = call(&scenario, "query-loader", &load).await;
+    scenario.put_query("a", "SELECT 2 AS x").await;
+    let task = json!({ "run": loaded["run"], "query": loaded["queries"][0] });
+    let payload = Bytes::from(task.to_string());
+    let invocation =
+        scenario.stack().lambda().invoke("execute-single-query", payload, false).await.unwrap();
+    let error: Value = serde_json::from_slice(&invocation.payload).unwrap();
+    assert_eq!(error["errorType"], "Query.Changed");
+    let objects = scenario.stack().store().list(QUERIES_BUCKET, "queries/").await.unwrap();
+    assert_eq!(objects.len(), 1);
+    scenario.end().await;
+}
