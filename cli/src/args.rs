@@ -60,8 +60,7 @@ pub enum Command {
     /// the `sftp_host` of the job. Its host key is pinned unless the job pins one itself; user,
     /// password and path stay as the job says, so `--sftp-user` and `--sftp-password` must be the
     /// ones in the job. The delivered file lands in `--out` below the job's `sftp_path`. Without a
-    /// transporter the file is copied into `--out`. The manifest of the run is copied beside it, as
-    /// `<run id>.manifest.json`.
+    /// transporter the file is copied into `--out`.
     ///
     /// The result goes to the standard output, progress and errors to the standard error stream.
     #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -92,6 +91,9 @@ pub struct RunArgs {
     /// the end unless the run failed].
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+    /// Copy the run's manifest to this file: every query, the delivered file, the receipt.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
     /// What the result is printed as.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -147,7 +149,7 @@ pub struct StackArgs {
     /// The Lambda binaries [default: the directory of this executable].
     #[arg(long, value_name = "DIR")]
     pub functions: Option<PathBuf>,
-    /// What the functions log, into `<work-dir>/logs`, in the form of RUST_LOG.
+    /// What the functions log, into `<work-dir>/logs`, in the form of `RUST_LOG`.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub log_filter: String,
 }

@@ -86,7 +86,7 @@ pub enum Error {
     },
     /// The stack.
     #[error("starting the stack")]
-    Start(#[source] local::StackError),
+    Start(#[source] Box<local::StackError>),
     /// A bucket.
     #[error("creating the bucket `{bucket}`")]
     CreateBucket {
@@ -105,7 +105,7 @@ pub enum Error {
         /// The key.
         key: String,
         /// Why it is not there.
-        source: local::StoreError,
+        source: Box<local::StoreError>,
     },
     /// An object that a run made.
     #[error("reading `{uri}`")]

@@ -58,7 +58,7 @@ pub async fn serve(
     let stack = tokio::select! {
         biased;
         () = &mut interrupted => return Err(Error::Interrupted),
-        stack = Stack::start(config) => stack.map_err(Error::Start)?,
+        stack = Stack::start(config) => stack.map_err(|error| Error::Start(Box::new(error)))?,
     };
     let served = tokio::select! {
         biased;

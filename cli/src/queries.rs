@@ -86,7 +86,7 @@ pub async fn upload(
                 path: path.clone(),
                 bucket: bucket.to_owned(),
                 key: key.clone(),
-                source,
+                source: Box::new(source),
             },
         )?;
     }

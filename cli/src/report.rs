@@ -138,13 +138,16 @@ fn indented(text: &str) -> String {
 
 /// What went wrong, with every cause; a refused job with every problem.
 pub fn error(error: &Error) -> String {
-    let mut text = format!("error: {}", Chain(error));
+    let mut lines = vec![format!("error: {}", Chain(error))];
     if let Error::RefusedJob(details) = error {
-        for problem in &details.problems {
-            text += &format!("\n  {}: {}", problem.path, problem.message);
-        }
+        lines.extend(
+            details
+                .problems
+                .iter()
+                .map(|problem| format!("  {}: {}", problem.path, problem.message)),
+        );
     }
-    text
+    lines.join("\n")
 }
 
 /// Where the file goes instead of to the partner.

@@ -51,7 +51,7 @@ pub async fn run(
     let stack = tokio::select! {
         biased;
         () = &mut interrupted => return Err(Error::Interrupted),
-        stack = Stack::start(config) => stack.map_err(Error::Start)?,
+        stack = Stack::start(config) => stack.map_err(|error| Error::Start(Box::new(error)))?,
     };
     let done = tokio::select! {
         biased;
@@ -94,8 +94,9 @@ async fn follow_to_the_end(
     let run_id = api.start(job.document()).await?;
     terminal.note(format_args!("run {run_id}"));
     let view = watch(&api, &run_id, POLL_INTERVAL, &mut Progress::new(terminal)).await?;
-    Outcome::fetch(view, stack.store(), stack.objects_dir(), &args.stack.out, job.layout(&run_id))
-        .await
+    let (out, manifest) = (&args.stack.out, args.manifest.as_deref());
+    let layout = job.layout(&run_id);
+    Outcome::fetch(view, stack.store(), stack.objects_dir(), out, manifest, layout).await
 }
 
 /// Shows how a run goes, until it has ended.
@@ -121,12 +122,10 @@ pub async fn watch(
 
 /// Prints how a run ended.
 fn tell(outcome: &Outcome, format: Format, terminal: &mut Terminal<'_>) -> Result<Exit, Error> {
-    match format {
-        Format::Json => {
-            terminal.result(serde_json::to_string_pretty(&outcome.view).map_err(Error::Json)?)?
-        }
-        Format::Text => terminal.result(report::queries(&outcome.view))?,
-    }
+    terminal.result(match format {
+        Format::Json => serde_json::to_string_pretty(&outcome.view).map_err(Error::Json)?,
+        Format::Text => report::queries(&outcome.view),
+    })?;
     match (outcome.view.status, format) {
         (RunState::Succeeded, Format::Text) => terminal.result(report::success(outcome))?,
         (RunState::Succeeded, Format::Json) => {}

@@ -66,9 +66,8 @@ impl Drop for Bars {
 fn has_line(step: &Step, queries: usize) -> bool {
     match step.state {
         StepState::Waiting => false,
-        StepState::Running => true,
         StepState::Done => queries <= LINES_MAX,
-        StepState::Failed => true,
+        StepState::Running | StepState::Failed => true,
     }
 }
 

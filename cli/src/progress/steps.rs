@@ -78,15 +78,22 @@ fn query(record: &QueryRecord) -> Step {
         QueryState::Failed => (StepState::Failed, "FAILED"),
         QueryState::Cancelled => (StepState::Failed, "CANCELLED"),
     };
-    let mut text = word.to_owned();
-    if let (Some(csv), StepState::Done) = (&record.csv, state) {
-        let rows = if csv.rows == 1 { "row" } else { "rows" };
-        text += &format!(", {} {rows}, {}", HumanCount(csv.rows), BinaryBytes(csv.size_bytes));
-    }
-    if let (Some(failure), StepState::Failed) = (&record.failure, state) {
-        text +=
-            &format!(", {}: {}", failure.error, failure.cause.lines().next().unwrap_or_default());
-    }
+    let text = match (state, &record.csv, &record.failure) {
+        (StepState::Done, Some(csv), _) => {
+            let rows = if csv.rows == 1 { "row" } else { "rows" };
+            format!("{word}, {} {rows}, {}", HumanCount(csv.rows), BinaryBytes(csv.size_bytes))
+        }
+        (StepState::Failed, _, Some(failure)) => {
+            format!(
+                "{word}, {}: {}",
+                failure.error,
+                failure.cause.lines().next().unwrap_or_default()
+            )
+        }
+        (StepState::Waiting | StepState::Running | StepState::Done | StepState::Failed, _, _) => {
+            word.to_owned()
+        }
+    };
     Step { name: format!("query {}", record.name), state, text }
 }
 

@@ -176,7 +176,7 @@ mod tests {
             let api = endpoint([(status, body.clone())]).await;
             match api.start(&json!({})).await {
                 Err(Error::Answer { status: told, text, .. }) => {
-                    assert_eq!((told, text), (status, body.to_string()))
+                    assert_eq!((told, text), (status, body.to_string()));
                 }
                 other => panic!("{other:?}"),
             }

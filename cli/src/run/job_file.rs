@@ -111,7 +111,7 @@ mod tests {
     const FINGERPRINT: &str = "SHA256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
     #[track_caller]
-    fn check_stand_in(transporter: Value, host: Option<&str>, expected: Value) {
+    fn check_stand_in(transporter: &Value, host: Option<&str>, expected: &Value) {
         let mut job = JobFile(json!({ "transporter": transporter }));
         let address = "127.0.0.1:2222".parse().unwrap();
         let stand_in = job.stand_in(address, FINGERPRINT);
@@ -119,19 +119,19 @@ mod tests {
         assert_eq!(job.document(), &json!({ "transporter": expected }));
     }
 
-    fn sftp(config: Value) -> Value {
+    fn sftp(config: &Value) -> Value {
         json!({ "type": "sftp", "config": config })
     }
 
     #[test]
     fn the_local_server_stands_in_for_the_partners_and_only_its_address_and_key_change() {
         check_stand_in(
-            sftp(json!({
+            &sftp(&json!({
                 "sftp_host": "sftp.partner.example:22", "sftp_port": "2022", "sftp_user": "acme",
                 "sftp_password": "s3cret", "sftp_path": "/in",
             })),
             Some("sftp.partner.example"),
-            sftp(json!({
+            &sftp(&json!({
                 "sftp_host": "127.0.0.1", "sftp_port": 2222, "sftp_user": "acme", "sftp_password": "s3cret",
                 "sftp_path": "/in", "sftp_host_keys": [FINGERPRINT],
             })),
@@ -142,22 +142,26 @@ mod tests {
     fn a_pinned_host_key_stays_pinned() {
         let other = FINGERPRINT.replace('a', "b");
         let config = |host: &str, port: u16| {
-            sftp(json!({
+            sftp(&json!({
                 "sftp_host": host, "sftp_port": port, "sftp_user": "acme", "sftp_password": "s3cret",
                 "sftp_host_keys": [other],
             }))
         };
-        check_stand_in(config("sftp.example", 22), Some("sftp.example"), config("127.0.0.1", 2222));
+        check_stand_in(
+            &config("sftp.example", 22),
+            Some("sftp.example"),
+            &config("127.0.0.1", 2222),
+        );
     }
 
     #[test]
     fn what_the_endpoint_will_refuse_stays_as_it_is() {
         for transporter in [
-            sftp(json!({ "sftp_user": "acme", "sftp_password": "s3cret" })),
+            sftp(&json!({ "sftp_user": "acme", "sftp_password": "s3cret" })),
             sftp(
-                json!({ "sftp_host": "h", "sftp_port": "ssh", "sftp_user": "acme", "sftp_password": "s3cret" }),
+                &json!({ "sftp_host": "h", "sftp_port": "ssh", "sftp_user": "acme", "sftp_password": "s3cret" }),
             ),
-            sftp(json!("sftp.example")),
+            sftp(&json!("sftp.example")),
             json!({ "type": "ftp" }),
             json!(null),
             json!({
@@ -168,7 +172,7 @@ mod tests {
                 },
             }),
         ] {
-            check_stand_in(transporter.clone(), None, transporter);
+            check_stand_in(&transporter, None, &transporter);
         }
         assert_eq!(JobFile(json!([])).stand_in("127.0.0.1:1".parse().unwrap(), FINGERPRINT), None);
     }

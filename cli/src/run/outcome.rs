@@ -48,7 +48,7 @@ impl Receipt {
 }
 
 impl Outcome {
-    /// Copies the manifest, and the file unless it was delivered, to `out`.
+    /// Copies the file to `out`, unless it was delivered, and the manifest to the file `manifest`.
     ///
     /// # Errors
     ///
@@ -58,6 +58,7 @@ impl Outcome {
         store: &Store,
         objects_dir: &Path,
         out: &Path,
+        manifest: Option<&Path>,
         layout: Option<RunLayout>,
     ) -> Result<Self, Error> {
         let receipt = Receipt::of(&view);
@@ -68,12 +69,9 @@ impl Outcome {
             }
             (None, _, _) => None,
         };
-        let manifest = match &view.manifest {
-            Some(uri) => Some(
-                copy(store, objects_dir, uri, &out.join(format!("{}.manifest.json", view.run_id)))
-                    .await?,
-            ),
-            None => None,
+        let manifest = match (&view.manifest, manifest) {
+            (Some(uri), Some(to)) => Some(copy(store, objects_dir, uri, to).await?),
+            _ => None,
         };
         let errors = errors(store, layout).await;
         Ok(Self { view, file, receipt, manifest, errors })
@@ -147,14 +145,14 @@ mod tests {
         (store, serde_json::from_value(view).unwrap())
     }
 
-    fn layout() -> Option<RunLayout> {
+    fn layout() -> RunLayout {
         let output = Prefix::from("out".to_owned());
-        Some(RunLayout::new(
+        RunLayout::new(
             "acme-results".parse().unwrap(),
             output,
             Prefix::default(),
             "r1".parse().unwrap(),
-        ))
+        )
     }
 
     #[tokio::test]
@@ -164,19 +162,26 @@ mod tests {
             let (store, view) = run_of(dir.path(), key, json!({})).await;
             let out = dir.path().join("out");
             for _ in 0..2 {
-                let outcome =
-                    Outcome::fetch(view.clone(), &store, &dir.path().join("s3"), &out, layout())
-                        .await
-                        .unwrap();
+                let outcome = Outcome::fetch(
+                    view.clone(),
+                    &store,
+                    &dir.path().join("s3"),
+                    &out,
+                    Some(&dir.path().join("m.json")),
+                    Some(layout()),
+                )
+                .await
+                .unwrap();
                 assert_eq!(outcome.file, Some(out.join("users.csv")));
-                assert_eq!(outcome.manifest, Some(out.join("r1.manifest.json")));
+                assert_eq!(outcome.manifest, Some(dir.path().join("m.json")));
                 assert_eq!(outcome.errors, ["s3://acme-results/out/r1/errors/x.json"]);
             }
             assert_eq!(std::fs::read_to_string(out.join("users.csv")).unwrap(), "a,b\n1,2\n");
             let mut names: Vec<_> =
                 std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             names.sort();
-            assert_eq!(names, ["r1.manifest.json", "users.csv"]);
+            assert_eq!(names, ["users.csv"]);
+            assert_eq!(std::fs::read_to_string(dir.path().join("m.json")).unwrap(), "{}");
         }
     }
 
@@ -189,9 +194,10 @@ mod tests {
         let failed =
             RunView { status: RunState::Failed, delivery: None, manifest: None, ..view.clone() };
 
-        let outcome = Outcome::fetch(view, &store, &objects, &out, None).await.unwrap();
+        let outcome = Outcome::fetch(view, &store, &objects, &out, None, None).await.unwrap();
         assert_eq!((outcome.file, outcome.errors), (Some(out.join("in/daily/x.csv")), vec![]));
-        let outcome = Outcome::fetch(failed, &store, &objects, &out, layout()).await.unwrap();
+        let outcome =
+            Outcome::fetch(failed, &store, &objects, &out, None, Some(layout())).await.unwrap();
         assert_eq!((outcome.file, outcome.manifest), (None, None));
     }
 }

@@ -1,5 +1,7 @@
 //! Databases and tables: the directories and files below the data directory.
 
+mod csv;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +15,9 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
 };
+use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{LogicalPlanBuilder, ident};
-use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::prelude::SessionContext;
 
 use crate::failure::{Failure, Kind};
@@ -178,13 +180,31 @@ async fn open(files: &Files) -> Result<Arc<dyn TableProvider>> {
     let url = ListingTableUrl::parse(&path)?;
     let extension = if files.path.is_dir() { files.format.extension() } else { "" };
     let options = ListingOptions::new(files.format.open()).with_file_extension(extension);
-    let found = options.infer_schema(&SessionContext::new().state(), &url).await?;
+    let found = match files.format {
+        Format::Parquet => options.infer_schema(&SessionContext::new().state(), &url).await?,
+        Format::Csv => infer_csv(&files.path).await?,
+    };
     let schema = SchemaRef::new(Schema::new(athena_fields(found.fields())?));
-    let config = ListingTableConfig::new(url)
-        .with_listing_options(options)
-        .with_schema(Arc::clone(&schema));
+    let config =
+        ListingTableConfig::new(url).with_listing_options(options).with_schema(Arc::clone(&schema));
     let table: Arc<dyn TableProvider> = Arc::new(ListingTable::try_new(config)?);
     lower_case(table, &schema)
+}
+
+/// The schema of CSV files. DataFusion's own guess fails on values that span lines.
+async fn infer_csv(path: &Path) -> Result<SchemaRef> {
+    let files = if path.is_dir() {
+        let entries = visible_entries(path).into_iter();
+        entries
+            .map(|(_, path)| path)
+            .filter(|path| path.extension().is_some_and(|e| e == "csv"))
+            .collect()
+    } else {
+        vec![path.to_owned()]
+    };
+    let inferred = tokio::task::spawn_blocking(move || csv::infer(&files)).await;
+    let inferred = inferred.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?;
+    Ok(SchemaRef::new(inferred.map_err(Failure::into_datafusion)?))
 }
 
 /// A table whose columns' names are in lower case, as in Athena's catalog.
@@ -193,9 +213,8 @@ fn lower_case(table: Arc<dyn TableProvider>, schema: &Schema) -> Result<Arc<dyn 
     if schema.fields().iter().all(is_lower) {
         return Ok(table);
     }
-    let columns = schema.fields().iter().map(|field| {
-        ident(field.name()).alias(field.name().to_lowercase())
-    });
+    let columns =
+        schema.fields().iter().map(|field| ident(field.name()).alias(field.name().to_lowercase()));
     let plan = LogicalPlanBuilder::scan("files", provider_as_source(table), None)?
         .project(columns.collect::<Vec<_>>())?
         .build()?;
@@ -239,8 +258,15 @@ fn athena_type(data_type: &DataType) -> Result<DataType> {
             }
             _ => return Err(unknown_type(data_type)),
         },
-        T::Boolean | T::Int8 | T::Int16 | T::Int32 | T::Int64 => data_type.clone(),
-        T::Float32 | T::Float64 | T::Date32 | T::Decimal128(_, _) => data_type.clone(),
+        T::Boolean
+        | T::Int8
+        | T::Int16
+        | T::Int32
+        | T::Int64
+        | T::Float32
+        | T::Float64
+        | T::Date32
+        | T::Decimal128(_, _) => data_type.clone(),
         _ => return Err(unknown_type(data_type)),
     })
 }

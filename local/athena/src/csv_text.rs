@@ -103,7 +103,7 @@ mod tests {
             fields.iter().map(|field| field.map(str::to_owned)).collect::<Vec<_>>()
         };
         assert_eq!(record("\"a\",,\"\"\nrest"), Some((fields(&[Some("a"), None, Some("")]), 8)));
-        assert_eq!(record("\"a\"\"\n,b\"\n"), Some((fields(&[Some("a\"\n,b")]), 10)));
+        assert_eq!(record("\"a\"\"\n,b\"\n"), Some((fields(&[Some("a\"\n,b")]), 9)));
         assert_eq!(record(",\n"), Some((fields(&[None, None]), 2)));
         assert_eq!(record("\n"), Some((fields(&[None]), 1)));
     }

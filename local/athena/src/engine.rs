@@ -175,11 +175,8 @@ impl Known {
 fn output_prefix(request: &Request, group: &WorkGroup) -> Result<Location, ApiError> {
     let of_group = group.output_location.as_deref();
     let of_client = request.output_location.as_deref();
-    let uri = if group.enforce_configuration {
-        of_group.or(of_client)
-    } else {
-        of_client.or(of_group)
-    };
+    let uri =
+        if group.enforce_configuration { of_group.or(of_client) } else { of_client.or(of_group) };
     let uri = uri.ok_or_else(|| {
         ApiError::invalid(
             "No output location provided. An output location is required either through the \

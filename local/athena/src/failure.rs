@@ -1,7 +1,7 @@
 //! Why a query failed, in Athena's words: category, type, text.
 
-use datafusion::error::DataFusionError;
 use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
 
 /// Where in a query's text, both numbers from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +85,9 @@ impl Kind {
             Self::Exhausted => 8,
             Self::Internal => 100,
             Self::ResultWrite => 401,
-            Self::InvalidCast | Self::OutOfRange | Self::DivisionByZero | Self::SubqueryRows => 1001,
+            Self::InvalidCast | Self::OutOfRange | Self::DivisionByZero | Self::SubqueryRows => {
+                1001
+            }
             Self::BadData => 1007,
             Self::Syntax | Self::ColumnNotFound | Self::AmbiguousName | Self::TypeMismatch => 1006,
             Self::InvalidArgument => 1100,
@@ -125,17 +127,9 @@ impl Failure {
     /// A failure at an unknown place.
     pub(crate) fn new(kind: Kind, message: impl AsRef<str>) -> Self {
         let message = message.as_ref();
-        let message = if kind.is_bare() {
-            message.to_owned()
-        } else {
-            format!("{}: {message}", kind.name())
-        };
-        Self {
-            category: kind.category(),
-            error_type: kind.number(),
-            retryable: false,
-            message,
-        }
+        let message =
+            if kind.is_bare() { message.to_owned() } else { format!("{}: {message}", kind.name()) };
+        Self { category: kind.category(), error_type: kind.number(), retryable: false, message }
     }
 
     /// A failure at a place of the query's text.

@@ -88,7 +88,8 @@ static PACK: LazyLock<Pack> = LazyLock::new(Pack::new);
 
 impl Pack {
     fn new() -> Self {
-        let own = [text::functions(), number::functions(), moment::functions(), encode::functions()];
+        let own =
+            [text::functions(), number::functions(), moment::functions(), encode::functions()];
         let own = own.into_iter().flatten().map(|function| Arc::new(ScalarUDF::from(function)));
         let mut scalars: Vec<Arc<ScalarUDF>> = SessionStateDefaults::default_scalar_functions();
         scalars.retain(|function| SCALARS.contains(&function.name()));

@@ -4,6 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -106,7 +109,9 @@ async fn run_query(
         let bytes = bytes_scanned(planned.plan.as_ref());
         execution.set_bytes_scanned(bytes);
         if execution.bytes_scanned_max.is_some_and(|max| bytes > max) {
-            return Ok(Outcome::Cancelled("Query cancelled! : Bytes scanned limit was exceeded".into()));
+            return Ok(Outcome::Cancelled(
+                "Query cancelled! : Bytes scanned limit was exceeded".into(),
+            ));
         }
     }
     execution.set_bytes_scanned(bytes_scanned(planned.plan.as_ref()));
@@ -163,8 +168,24 @@ fn write_failure(location: &Location, error: &io::Error) -> Failure {
 }
 
 /// The bytes that the scans of a plan have read so far.
+///
+/// A scan that does not count them, as that of CSV files, reads its files as a whole.
 fn bytes_scanned(plan: &dyn ExecutionPlan) -> u64 {
-    let own = plan.metrics().and_then(|metrics| metrics.sum_by_name("bytes_scanned"));
-    let own = own.map_or(0, |value| value.as_usize() as u64);
+    let counted = plan.metrics().and_then(|metrics| metrics.sum_by_name("bytes_scanned"));
+    let own = match counted {
+        Some(value) => value.as_usize() as u64,
+        None => file_bytes(plan),
+    };
     own + plan.children().into_iter().map(|child| bytes_scanned(child.as_ref())).sum::<u64>()
+}
+
+fn file_bytes(plan: &dyn ExecutionPlan) -> u64 {
+    let scan = plan.downcast_ref::<DataSourceExec>();
+    let files = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
+    let files = files.iter().flat_map(|scan| &scan.file_groups).flat_map(FileGroup::iter);
+    let length = |file: &PartitionedFile| match &file.range {
+        Some(range) => u64::try_from(range.end - range.start).unwrap_or(0),
+        None => file.object_meta.size,
+    };
+    files.map(length).sum()
 }

@@ -91,8 +91,8 @@ fn write(
 ) -> Result<TableWritten, SampleError> {
     let path = dir.join(format!("{name}.parquet"));
     let failed = |source| SampleError::Write { path: path.clone(), source };
-    let file = File::create(&path)
-        .map_err(|source| SampleError::Make { path: path.clone(), source })?;
+    let file =
+        File::create(&path).map_err(|source| SampleError::Make { path: path.clone(), source })?;
     let mut writer = open(file, &batches.schema()).map_err(failed)?;
     let mut rows = 0;
     for batch in batches {

@@ -91,7 +91,7 @@ fn settings(database: &str) -> SessionConfig {
     options.sql_parser.parse_float_as_decimal = true;
     options.sql_parser.map_string_types_to_utf8view = false;
     options.sql_parser.collect_spans = true;
-    options.sql_parser.default_null_ordering = "nulls_last".to_owned();
+    "nulls_last".clone_into(&mut options.sql_parser.default_null_ordering);
     options.execution.parquet.schema_force_view_types = false;
     options.execution.time_zone = Some("+00:00".to_owned());
     config

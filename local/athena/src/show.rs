@@ -114,7 +114,8 @@ impl Show {
             return Ok(Self::Databases { pattern: words.take_string() });
         }
         if words.take_keyword(&["tables"]) {
-            let database = if words.take_keyword(&["in", "from"]) { Some(words.name()?) } else { None };
+            let database =
+                if words.take_keyword(&["in", "from"]) { Some(words.name()?) } else { None };
             words.take_keyword(&["like"]);
             return Ok(Self::Tables { database, pattern: words.take_string() });
         }
@@ -190,7 +191,8 @@ async fn fields(
 fn filter(names: Vec<String>, pattern: Option<&str>) -> Result<Vec<String>, Failure> {
     let Some(pattern) = pattern else { return Ok(names) };
     if pattern.contains(|c: char| !c.is_alphanumeric() && !"_*|.".contains(c)) {
-        let message = format!("the pattern `{pattern}` is not supported: only `*`, `.*` and `|` are");
+        let message =
+            format!("the pattern `{pattern}` is not supported: only `*`, `.*` and `|` are");
         return Err(Failure::new(Kind::NotSupported, message));
     }
     let pattern = pattern.to_lowercase().replace(".*", "*");

@@ -44,12 +44,12 @@ pub(crate) fn parse(text: &str, parameters: &[String]) -> Result<Statement, Fail
         return Ok(Statement::Show(show));
     }
     let written = names::quoted_words(&tokens);
-    let tokens = tokens.into_iter().map(lower_quoted).collect();
+    let tokens: Vec<_> = tokens.into_iter().map(lower_quoted).collect();
     let mut statements = Parser::new(&AthenaDialect)
         .with_recursion_limit(DEPTH_MAX)
-        .with_tokens_with_locations(tokens)
+        .with_tokens_with_locations(tokens.clone())
         .parse_statements()
-        .map_err(|error| syntax_failure(&error, end))?;
+        .map_err(|error| syntax_failure(&error, &tokens, end))?;
     let statement = statements.pop();
     if !statements.is_empty() {
         let message = format!("Only one sql statement is allowed. Got: {}", statements.len() + 1);
@@ -107,7 +107,7 @@ fn end_of(text: &str) -> Position {
 }
 
 /// Athena's words for the parser's error.
-fn syntax_failure(error: &ParserError, end: Position) -> Failure {
+fn syntax_failure(error: &ParserError, tokens: &[TokenWithSpan], end: Position) -> Failure {
     let text = match error {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.as_str(),
         ParserError::RecursionLimitExceeded => {
@@ -118,16 +118,24 @@ fn syntax_failure(error: &ParserError, end: Position) -> Failure {
         Some((text, place)) => (text, parse_place(place).unwrap_or(end)),
         None => (text, end),
     };
-    let expected = text.strip_prefix("Expected: ").and_then(|text| text.rsplit_once(", found: "));
-    match expected {
+    let expected = text.strip_prefix("Expected: ").or_else(|| text.strip_prefix("Expected "));
+    match expected.and_then(|text| text.rsplit_once(", found: ")) {
         Some((expected, "EOF")) => {
             Failure::syntax(end, format!("mismatched input '<EOF>'. Expecting: {expected}"))
         }
         Some((expected, found)) => {
+            let at = last_place(tokens, found, at).unwrap_or(at);
             Failure::syntax(at, format!("mismatched input '{found}'. Expecting: {expected}"))
         }
         None => Failure::syntax(at, text),
     }
+}
+
+/// Where a token last begins, up to a position: the parser may name one and point at the next.
+fn last_place(tokens: &[TokenWithSpan], text: &str, until: Position) -> Option<Position> {
+    let places = tokens.iter().rev().filter(|token| token.token.to_string() == text);
+    let mut places = places.filter_map(|token| position(token.span.start));
+    places.find(|at| *at <= until)
 }
 
 fn parse_place(place: &str) -> Option<Position> {

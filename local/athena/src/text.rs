@@ -19,11 +19,7 @@ const MILLIS_PER_DAY: i64 = 86_400_000;
 /// # Errors
 ///
 /// A type that Athena does not have, and a point in time beyond the year 9999.
-pub(crate) fn write_value(
-    out: &mut String,
-    array: &dyn Array,
-    row: usize,
-) -> Result<(), Failure> {
+pub(crate) fn write_value(out: &mut String, array: &dyn Array, row: usize) -> Result<(), Failure> {
     use DataType as T;
     match array.data_type() {
         T::Utf8 => out.push_str(array.as_string::<i32>().value(row)),
@@ -191,9 +187,7 @@ pub(crate) fn timestamp_millis(array: &dyn Array, unit: TimeUnit, row: usize) ->
         TimeUnit::Second => {
             array.as_primitive::<types::TimestampSecondType>().value(row).saturating_mul(1000)
         }
-        TimeUnit::Millisecond => {
-            array.as_primitive::<types::TimestampMillisecondType>().value(row)
-        }
+        TimeUnit::Millisecond => array.as_primitive::<types::TimestampMillisecondType>().value(row),
         TimeUnit::Microsecond => {
             array.as_primitive::<types::TimestampMicrosecondType>().value(row).div_euclid(1000)
         }

@@ -27,10 +27,8 @@ pub fn router(engine: StepFunctions) -> Router {
 }
 
 async fn handle(State(engine): State<StepFunctions>, headers: HeaderMap, body: Bytes) -> Response {
-    let target = headers
-        .get("x-amz-target")
-        .and_then(|target| target.to_str().ok())
-        .unwrap_or_default();
+    let target =
+        headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.strip_prefix(TARGET_PREFIX).unwrap_or(target);
     let request_id = ("x-amzn-requestid", uuid::Uuid::new_v4().to_string());
     match answer(&engine, operation, &body) {

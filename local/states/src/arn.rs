@@ -9,10 +9,7 @@ pub(crate) struct Place {
 
 impl Place {
     fn arn(&self, kind: &str, rest: &str) -> String {
-        format!(
-            "arn:aws:states:{}:{}:{kind}:{rest}",
-            self.region, self.account
-        )
+        format!("arn:aws:states:{}:{}:{kind}:{rest}", self.region, self.account)
     }
 
     pub(crate) fn state_machine(&self, name: &str) -> String {

@@ -38,10 +38,7 @@ pub(crate) fn examine(text: &str) -> (Option<Definition>, Vec<Diagnostic>) {
     if let Some(definition) = &definition
         && !diagnostics.iter().any(is_error)
     {
-        let mut check = Check {
-            diagnostics: &mut diagnostics,
-            names: BTreeSet::new(),
-        };
+        let mut check = Check { diagnostics: &mut diagnostics, names: BTreeSet::new() };
         check.flow(&definition.flow, &Visible::default());
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.severity);
@@ -85,13 +82,11 @@ impl Check<'_> {
     }
 
     fn warn(&mut self, code: &'static str, path: &str, message: impl Into<String>) {
-        self.diagnostics
-            .push(Diagnostic::warning(code, path, message));
+        self.diagnostics.push(Diagnostic::warning(code, path, message));
     }
 
     fn error(&mut self, code: &'static str, path: &str, message: impl Into<String>) {
-        self.diagnostics
-            .push(Diagnostic::error(code, path, message));
+        self.diagnostics.push(Diagnostic::error(code, path, message));
     }
 
     fn transitions(&mut self, flow: &Flow) {
@@ -140,10 +135,7 @@ impl Check<'_> {
                 self.template(template, &format!("{path}/{field}"), &BEFORE, visible);
             }
         }
-        let has_result = matches!(
-            state.kind,
-            Kind::Task(_) | Kind::Map(_) | Kind::Parallel { .. }
-        );
+        let has_result = matches!(state.kind, Kind::Task(_) | Kind::Map(_) | Kind::Parallel { .. });
         let after: &[&str] = if has_result { &AFTER } else { &BEFORE };
         self.result(state.output.as_ref(), &state.assign, path, after, visible);
         if let Kind::Choice(choice) = &state.kind {
@@ -151,13 +143,7 @@ impl Check<'_> {
         }
         for (index, catcher) in state.catch.iter().enumerate() {
             let at = format!("{path}/Catch[{index}]");
-            self.result(
-                catcher.output.as_ref(),
-                &catcher.assign,
-                &at,
-                &ON_ERROR,
-                visible,
-            );
+            self.result(catcher.output.as_ref(), &catcher.assign, &at, &ON_ERROR, visible);
         }
     }
 
@@ -180,12 +166,7 @@ impl Check<'_> {
     fn choice(&mut self, choice: &Choice, path: &str, visible: &Visible) {
         for (index, rule) in choice.rules.iter().enumerate() {
             let at = format!("{path}/Choices[{index}]");
-            self.template(
-                &rule.condition,
-                &format!("{at}/Condition"),
-                &BEFORE,
-                visible,
-            );
+            self.template(&rule.condition, &format!("{at}/Condition"), &BEFORE, visible);
             self.result(rule.output.as_ref(), &rule.assign, &at, &BEFORE, visible);
         }
         if choice.default.is_none() {
@@ -234,9 +215,7 @@ impl Check<'_> {
             error("`$` and `$$` mean nothing outside a path; use `$states`".to_string());
         }
         if let Some(name) = &names.bare_field {
-            error(format!(
-                "Reference to '{name}' at the top level is not supported."
-            ));
+            error(format!("Reference to '{name}' at the top level is not supported."));
         }
         for function in &names.functions {
             if function == "eval" {
@@ -265,10 +244,7 @@ fn fields(state: &State) -> Vec<(&'static str, Option<&Template>)> {
         Kind::Map(map) => map_fields(map),
         Kind::Wait(Wait::Seconds(value)) => vec![("Seconds", Some(value))],
         Kind::Wait(Wait::Timestamp(value)) => vec![("Timestamp", Some(value))],
-        Kind::Fail(fail) => vec![
-            ("Error", fail.error.as_ref()),
-            ("Cause", fail.cause.as_ref()),
-        ],
+        Kind::Fail(fail) => vec![("Error", fail.error.as_ref()), ("Cause", fail.cause.as_ref())],
         Kind::Parallel { .. } | Kind::Choice(_) | Kind::Pass | Kind::Succeed => Vec::new(),
     };
     fields.push(("Arguments", state.arguments.as_ref()));
@@ -283,15 +259,9 @@ fn map_fields(map: &Map) -> Vec<(&'static str, Option<&Template>)> {
         ("Items", map.items.as_ref()),
         ("ItemSelector", map.item_selector.as_ref()),
         ("MaxConcurrency", map.max_concurrency.as_ref()),
-        (
-            "ToleratedFailureCount",
-            map.tolerated_failure_count.as_ref(),
-        ),
+        ("ToleratedFailureCount", map.tolerated_failure_count.as_ref()),
         ("ToleratedFailurePercentage", percentage),
-        (
-            "ItemReader/Arguments",
-            reader.map(|reader| &reader.arguments),
-        ),
+        ("ItemReader/Arguments", reader.map(|reader| &reader.arguments)),
         ("ItemReader/ReaderConfig/MaxItems", max_items),
     ]
 }

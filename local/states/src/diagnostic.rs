@@ -48,12 +48,7 @@ impl Diagnostic {
         location: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self {
-            severity: Severity::Error,
-            code,
-            message: message.into(),
-            location: location.into(),
-        }
+        Self { severity: Severity::Error, code, message: message.into(), location: location.into() }
     }
 
     pub(crate) fn warning(
@@ -61,9 +56,6 @@ impl Diagnostic {
         location: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(code, location, message)
-        }
+        Self { severity: Severity::Warning, ..Self::error(code, location, message) }
     }
 }

@@ -130,18 +130,13 @@ impl StepFunctions {
         let inner = Inner {
             lambda: Lambda::new(&config.lambda_endpoint),
             objects: config.objects,
-            place: Place {
-                account: config.account,
-                region: config.region,
-            },
+            place: Place { account: config.account, region: config.region },
             machines: Mutex::default(),
             executions: Mutex::default(),
             map_runs: Mutex::default(),
             is_closed: AtomicBool::new(false),
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 
     /// Creates a state machine and answers its ARN.
@@ -157,8 +152,7 @@ impl StepFunctions {
         definition: &str,
         role_arn: &str,
     ) -> Result<String, DefinitionError> {
-        self.create(name, definition, role_arn, BTreeMap::new())
-            .map(|machine| machine.arn)
+        self.create(name, definition, role_arn, BTreeMap::new()).map(|machine| machine.arn)
     }
 
     pub(crate) fn create(
@@ -323,9 +317,7 @@ impl StepFunctions {
             }
             return Err(StartError::Exists(arn));
         }
-        let owner = map_run_arn
-            .clone()
-            .unwrap_or_else(|| identity.state_machine_arn.clone());
+        let owner = map_run_arn.clone().unwrap_or_else(|| identity.state_machine_arn.clone());
         let (execution, mailbox) = Execution::new(identity, map_run_arn);
         let execution = Arc::new(execution);
         executions.by_arn.insert(arn, Arc::clone(&execution));
@@ -347,11 +339,7 @@ impl StepFunctions {
     /// Stops every execution, and starts none from now on.
     pub fn shut_down(&self) {
         self.inner.is_closed.store(true, Ordering::Relaxed);
-        let executions: Vec<_> = lock(&self.inner.executions)
-            .by_arn
-            .values()
-            .cloned()
-            .collect();
+        let executions: Vec<_> = lock(&self.inner.executions).by_arn.values().cloned().collect();
         for execution in executions {
             execution.stop(Trouble::default());
         }

@@ -43,11 +43,7 @@ impl Expression {
                 None => message,
             }
         })?;
-        Ok(Self {
-            source: source.to_string(),
-            names: Names::of(&node),
-            node,
-        })
+        Ok(Self { source: source.to_string(), names: Names::of(&node), node })
     }
 
     pub(crate) fn source(&self) -> &str {
@@ -257,8 +253,7 @@ impl<'a> Bindings<'a> {
     /// `$states` with as much of it as the expression reads.
     fn states(&self, names: &Names) -> JValue {
         let converted = |cell: &OnceCell<JValue>, payload: &Payload| {
-            cell.get_or_init(|| JValue::from(payload.value().clone()))
-                .clone()
+            cell.get_or_init(|| JValue::from(payload.value().clone())).clone()
         };
         let mut states = Vec::new();
         if names.reads("input") {

@@ -185,23 +185,14 @@ impl Detail {
                 fields.insert("name".into(), json!(name));
                 under(format!("{kind}StateEntered"), "stateEntered", fields)
             }
-            Detail::StateExited {
-                kind,
-                name,
-                output,
-                assigned,
-            } => {
+            Detail::StateExited { kind, name, output, assigned } => {
                 let mut fields = data.of("output", output);
                 fields.insert("name".into(), json!(name));
                 data.assigned(assigned, &mut fields);
                 under(format!("{kind}StateExited"), "stateExited", fields)
             }
             Detail::StateAborted { kind } => (format!("{kind}StateAborted"), None),
-            Detail::EvaluationFailed {
-                state,
-                location,
-                trouble,
-            } => {
+            Detail::EvaluationFailed { state, location, trouble } => {
                 let mut fields = trouble.fields();
                 fields.insert("state".into(), json!(state));
                 if let Some(location) = location {
@@ -331,14 +322,9 @@ impl Data {
         if assigned.is_empty() || !self.include_data {
             return;
         }
-        let values = assigned
-            .iter()
-            .map(|(name, text)| (name.clone(), json!(&**text)));
+        let values = assigned.iter().map(|(name, text)| (name.clone(), json!(&**text)));
         fields.insert("assignedVariables".into(), values.collect());
-        fields.insert(
-            "assignedVariablesDetails".into(),
-            json!({"truncated": false}),
-        );
+        fields.insert("assignedVariablesDetails".into(), json!({"truncated": false}));
     }
 }
 
@@ -355,8 +341,5 @@ fn under(event: String, field: &str, fields: Map<String, Value>) -> (String, Det
 }
 
 fn iteration(map: &str, index: usize) -> Map<String, Value> {
-    Map::from_iter([
-        ("name".to_string(), json!(map)),
-        ("index".to_string(), json!(index)),
-    ])
+    Map::from_iter([("name".to_string(), json!(map)), ("index".to_string(), json!(index))])
 }

@@ -13,21 +13,12 @@ use crate::objects::{ObjectEntry, ObjectError, Objects};
 pub(crate) async fn read(source: Source, objects: &dyn Objects) -> Result<Vec<Value>, Failure> {
     match source {
         Source::Items(items) => Ok(items),
-        Source::Object {
-            bucket,
-            key,
-            format,
-            max_items,
-        } => {
+        Source::Object { bucket, key, format, max_items } => {
             let limit = limit(max_items)?;
             let content = objects.get(&bucket, &key).await.map_err(unreadable)?;
             parse(&content, &format, limit)
         }
-        Source::Listing {
-            bucket,
-            prefix,
-            max_items,
-        } => {
+        Source::Listing { bucket, prefix, max_items } => {
             let limit = limit(max_items)?;
             let entries = objects.list(&bucket, &prefix).await.map_err(unreadable)?;
             Ok(entries.iter().take(limit).map(entry).collect())
@@ -39,10 +30,7 @@ fn failed(cause: impl Into<String>) -> Failure {
     Failure::named("States.ItemReaderFailed", cause)
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it is what `map_err` hands over"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 fn unreadable(error: ObjectError) -> Failure {
     failed(error.to_string())
 }
@@ -146,17 +134,10 @@ mod tests {
 
     #[test]
     fn items_are_read_in_each_format() {
-        let json = |pointer: Option<&str>| Format::Json {
-            pointer: pointer.map(str::to_string),
-        };
-        let csv = |headers: Headers| Format::Csv {
-            headers,
-            delimiter: b',',
-        };
+        let json = |pointer: Option<&str>| Format::Json { pointer: pointer.map(str::to_string) };
+        let csv = |headers: Headers| Format::Csv { headers, delimiter: b',' };
         let given = |names: &[&str]| {
-            csv(Headers::Given(
-                names.iter().map(|name| (*name).to_string()).collect(),
-            ))
+            csv(Headers::Given(names.iter().map(|name| (*name).to_string()).collect()))
         };
         let all = usize::MAX;
         check("[1,[2],null]", &json(None), all, Ok(json!([1, [2], null])));
@@ -173,12 +154,7 @@ mod tests {
             all,
             Err("Attempting to map over non-iterable node."),
         );
-        check(
-            "{\"a\":1}\n\n2\n",
-            &Format::JsonLines,
-            all,
-            Ok(json!([{"a": 1}, 2])),
-        );
+        check("{\"a\":1}\n\n2\n", &Format::JsonLines, all, Ok(json!([{"a": 1}, 2])));
         check(
             "a,b\n1,2,3\n\"x\"\"y\"\n",
             &csv(Headers::FirstRow),
@@ -186,11 +162,6 @@ mod tests {
             Ok(json!([{"a": "1", "b": "2"}, {"a": "x\"y", "b": ""}])),
         );
         check("1\n2\n", &given(&["n"]), 1, Ok(json!([{"n": "1"}])));
-        check(
-            "1,2\n",
-            &given(&["n", "n"]),
-            all,
-            Err("CSV headers cannot contain duplicates."),
-        );
+        check("1,2\n", &given(&["n", "n"]), all, Err("CSV headers cannot contain duplicates."));
     }
 }

@@ -57,12 +57,7 @@ impl Lambda {
         if headers.contains_key("x-amz-function-error") {
             return Err(function_error(&body));
         }
-        Ok(result(
-            &invocation.service,
-            status.as_u16(),
-            &headers,
-            &body,
-        ))
+        Ok(result(&invocation.service, status.as_u16(), &headers, &body))
     }
 
     fn request(&self, invocation: &Invocation) -> reqwest::RequestBuilder {
@@ -108,16 +103,10 @@ fn percent_encoded(text: &str) -> String {
 }
 
 fn trouble(error: impl Into<String>, cause: impl Into<String>) -> Trouble {
-    Trouble {
-        error: Some(error.into()),
-        cause: Some(cause.into()),
-    }
+    Trouble { error: Some(error.into()), cause: Some(cause.into()) }
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it is what `map_err` hands over"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 fn unreachable(error: reqwest::Error) -> Trouble {
     let mut cause = format!("Unable to execute HTTP request: {error}");
     let mut source = std::error::Error::source(&error);
@@ -211,9 +200,7 @@ fn usual(name: &str, body: &[u8]) -> String {
         "Connection" => "keep-alive".to_string(),
         "Content-Length" => body.len().to_string(),
         "Content-Type" => "application/json".to_string(),
-        "Date" => Timestamp::now()
-            .strftime("%a, %d %b %Y %H:%M:%S GMT")
-            .to_string(),
+        "Date" => Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string(),
         "X-Amzn-Trace-Id" => {
             let id = uuid::Uuid::new_v4().simple().to_string();
             let seconds = Timestamp::now().as_second();
@@ -246,11 +233,7 @@ mod tests {
             "Lambda.Unknown",
             &format!(r#"{unknown}{{"errorMessage":"late"}}"#),
         );
-        check(
-            &function_error(b"not json"),
-            "Lambda.Unknown",
-            &format!("{unknown}not json"),
-        );
+        check(&function_error(b"not json"), "Lambda.Unknown", &format!("{unknown}not json"));
     }
 
     #[test]
@@ -281,9 +264,7 @@ mod tests {
             client_context: None,
             service: Service::LambdaInvoke,
         };
-        let result = Lambda::new(&format!("http://{address}"))
-            .invoke(&invocation)
-            .await;
+        let result = Lambda::new(&format!("http://{address}")).invoke(&invocation).await;
         let error = result.map_err(|trouble| trouble.error);
         assert_eq!(error, Err(Some("Lambda.SdkClientException".to_string())));
     }
@@ -291,9 +272,6 @@ mod tests {
     #[test]
     fn names_and_arns_fit_into_a_path() {
         assert_eq!(percent_encoded("my-function_1"), "my-function_1");
-        assert_eq!(
-            percent_encoded("arn:aws:lambda/ä"),
-            "arn%3Aaws%3Alambda%2F%C3%A4"
-        );
+        assert_eq!(percent_encoded("arn:aws:lambda/ä"), "arn%3Aaws%3Alambda%2F%C3%A4");
     }
 }

@@ -139,11 +139,7 @@ impl Machine {
         let id = ThreadId(self.number());
         let enter = thread.flow.start_at.clone();
         self.threads.insert(id, thread);
-        self.work.push_back(Work {
-            thread: id,
-            enter,
-            input,
-        });
+        self.work.push_back(Work { thread: id, enter, input });
         id
     }
 
@@ -157,9 +153,7 @@ impl Machine {
     }
 
     fn uuid(&mut self) -> String {
-        uuid::Builder::from_random_bytes(self.random.random())
-            .into_uuid()
-            .to_string()
+        uuid::Builder::from_random_bytes(self.random.random()).into_uuid().to_string()
     }
 
     /// A new token that `thread` waits for.
@@ -187,12 +181,7 @@ impl Machine {
             return self.event_count;
         }
         self.event_count += 1;
-        self.events.push(HistoryEvent {
-            id: self.event_count,
-            previous,
-            time: self.now,
-            detail,
-        });
+        self.events.push(HistoryEvent { id: self.event_count, previous, time: self.now, detail });
         self.event_count
     }
 
@@ -237,11 +226,9 @@ impl Machine {
                 self.threads.insert(id, thread);
             }
             Ok(Step::Complete(result)) => self.complete(id, thread, result),
-            Ok(Step::Leave {
-                next,
-                output,
-                assigned,
-            }) => self.leave(id, thread, next, output, assigned),
+            Ok(Step::Leave { next, output, assigned }) => {
+                self.leave(id, thread, next, output, assigned);
+            }
             Err(failure) => self.fail(id, thread, failure),
         }
     }
@@ -252,10 +239,7 @@ impl Machine {
             return;
         };
         let plain = result.clone().unwrap_or_else(|| surroundings.input.clone());
-        let surroundings = Surroundings {
-            result,
-            ..surroundings
-        };
+        let surroundings = Surroundings { result, ..surroundings };
         let settled = self.settle(
             &mut thread,
             &surroundings,
@@ -333,9 +317,7 @@ impl Machine {
         let Some(current) = thread.current.take() else {
             return;
         };
-        let texts = assigned
-            .iter()
-            .map(|(name, value)| (name.clone(), Arc::clone(value.text())));
+        let texts = assigned.iter().map(|(name, value)| (name.clone(), Arc::clone(value.text())));
         let detail = Detail::StateExited {
             kind: current.state.kind.name(),
             name: current.state.name.clone(),
@@ -349,11 +331,7 @@ impl Machine {
         match next {
             Next::State(enter) => {
                 self.threads.insert(id, thread);
-                self.work.push_back(Work {
-                    thread: id,
-                    enter,
-                    input: output,
-                });
+                self.work.push_back(Work { thread: id, enter, input: output });
             }
             Next::End => match thread.parent {
                 Some(parent) => self.child_succeeded(parent, thread.last_event, output),
@@ -366,9 +344,9 @@ impl Machine {
     fn finish(&mut self, previous: u64, outcome: Outcome) {
         self.is_finished = true;
         let detail = match &outcome {
-            Outcome::Succeeded(output) => Detail::ExecutionSucceeded {
-                output: Arc::clone(output.text()),
-            },
+            Outcome::Succeeded(output) => {
+                Detail::ExecutionSucceeded { output: Arc::clone(output.text()) }
+            }
             Outcome::Failed(failure) => Detail::ExecutionFailed(failure.trouble.clone()),
             Outcome::TimedOut => Detail::ExecutionTimedOut,
             Outcome::Aborted(trouble) => Detail::ExecutionAborted(trouble.clone()),

@@ -31,17 +31,8 @@ pub(crate) struct MapRunOrder {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Source {
     Items(Vec<Value>),
-    Object {
-        bucket: String,
-        key: String,
-        format: Format,
-        max_items: Option<i64>,
-    },
-    Listing {
-        bucket: String,
-        prefix: String,
-        max_items: Option<i64>,
-    },
+    Object { bucket: String, key: String, format: Format, max_items: Option<i64> },
+    Listing { bucket: String, prefix: String, max_items: Option<i64> },
 }
 
 impl Source {
@@ -51,9 +42,7 @@ impl Source {
         bindings: &Bindings<'_>,
     ) -> Result<Self, EvaluationError> {
         let field = "ItemReader/Arguments";
-        let arguments = reader
-            .arguments
-            .evaluate_as(Expected::Object, field, bindings)?;
+        let arguments = reader.arguments.evaluate_as(Expected::Object, field, bindings)?;
         let text = |name: &str| match &arguments[name] {
             Value::String(text) => Ok(text.clone()),
             other => Err(EvaluationError {
@@ -65,22 +54,15 @@ impl Source {
             .max_items
             .as_ref()
             .map(|most| {
-                most.evaluate_as(
-                    Expected::Number,
-                    "ItemReader/ReaderConfig/MaxItems",
-                    bindings,
-                )
+                most.evaluate_as(Expected::Number, "ItemReader/ReaderConfig/MaxItems", bindings)
             })
             .transpose()?
             .and_then(|most| most.as_i64());
         let bucket = text("Bucket")?;
         Ok(match &reader.source {
-            ItemSource::Object(format) => Source::Object {
-                bucket,
-                key: text("Key")?,
-                format: format.clone(),
-                max_items,
-            },
+            ItemSource::Object(format) => {
+                Source::Object { bucket, key: text("Key")?, format: format.clone(), max_items }
+            }
             ItemSource::Listing => Source::Listing {
                 bucket,
                 prefix: arguments["Prefix"].as_str().unwrap_or_default().to_string(),
@@ -157,10 +139,7 @@ impl MapRun {
             taken: 0,
             ready: VecDeque::new(),
             results: vec![None; items.len()],
-            counts: ItemCounts {
-                total: items.len(),
-                ..ItemCounts::default()
-            },
+            counts: ItemCounts { total: items.len(), ..ItemCounts::default() },
             items,
             is_finished: false,
         }
@@ -188,10 +167,7 @@ impl MapRun {
         } else {
             self.counts.failed += 1;
         }
-        if self
-            .tolerance
-            .is_exceeded(self.counts.failed, self.counts.total)
-        {
+        if self.tolerance.is_exceeded(self.counts.failed, self.counts.total) {
             let failure = Failure::named(
                 "States.ExceedToleratedFailureThreshold",
                 "The specified tolerated failure threshold was exceeded",
@@ -234,8 +210,7 @@ impl MapRun {
         let values = self.items[first..end].iter_mut().map(Value::take);
         let selected = select(self.selector.as_ref(), &self.surroundings, first, values)?;
         let inputs = selected.into_iter();
-        self.ready
-            .extend(inputs.map(|(item, input)| (item.index, input)));
+        self.ready.extend(inputs.map(|(item, input)| (item.index, input)));
         self.taken = end;
         Ok(())
     }
@@ -366,11 +341,7 @@ mod tests {
                 "The specified tolerated failure threshold was exceeded",
             );
             let succeeded = Payload::from(json!((failing..200).collect::<Vec<_>>()));
-            let expected = if is_tolerated {
-                Ok(succeeded)
-            } else {
-                Err(exceeded)
-            };
+            let expected = if is_tolerated { Ok(succeeded) } else { Err(exceeded) };
             assert_eq!(result, expected);
         }
         check(None, None, 0, true);

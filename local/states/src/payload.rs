@@ -18,10 +18,7 @@ impl Payload {
     /// Reads JSON text, which is kept as it is.
     pub(crate) fn parse(text: &str) -> Result<Self, serde_json::Error> {
         let value = serde_json::from_str(text)?;
-        Ok(Self {
-            text: text.into(),
-            value: Arc::new(value),
-        })
+        Ok(Self { text: text.into(), value: Arc::new(value) })
     }
 
     /// The JSON text: as it was given from outside, and compact where it was made here.
@@ -53,18 +50,12 @@ impl Payload {
         }
         text.push(']');
         let value = Value::Array(items.map(|item| item.value().clone()).collect());
-        Self {
-            text: text.into(),
-            value: Arc::new(value),
-        }
+        Self { text: text.into(), value: Arc::new(value) }
     }
 }
 
 impl From<Value> for Payload {
     fn from(value: Value) -> Self {
-        Self {
-            text: value.to_string().into(),
-            value: Arc::new(value),
-        }
+        Self { text: value.to_string().into(), value: Arc::new(value) }
     }
 }

@@ -21,10 +21,7 @@ pub(crate) struct Scope {
 impl Scope {
     /// An empty level inside `outer`.
     pub(crate) fn inside(outer: &Arc<Scope>) -> Arc<Self> {
-        Arc::new(Self {
-            values: BTreeMap::new(),
-            outer: Some(Arc::clone(outer)),
-        })
+        Arc::new(Self { values: BTreeMap::new(), outer: Some(Arc::clone(outer)) })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Payload> {

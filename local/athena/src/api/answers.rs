@@ -10,6 +10,7 @@ use crate::failure::Failure;
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
+#[expect(clippy::struct_field_names, reason = "the names are Athena's")]
 pub(super) struct QueryExecution {
     query_execution_id: String,
     query: String,
@@ -266,6 +267,7 @@ pub(super) struct WorkGroupDetails {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
+#[expect(clippy::struct_field_names, reason = "the names are Athena's")]
 struct WorkGroupConfiguration {
     result_configuration: GroupResultConfiguration,
     enforce_work_group_configuration: bool,

@@ -68,6 +68,7 @@ pub(super) struct DatabaseInput {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
+#[expect(clippy::struct_field_names, reason = "the names are Athena's")]
 pub(super) struct TableInput {
     catalog_name: String,
     database_name: String,

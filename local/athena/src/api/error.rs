@@ -12,7 +12,9 @@ pub(crate) enum ApiError {
     Invalid { code: &'static str, message: String },
     #[error("{0}")]
     Metadata(String),
-    #[error("You have exceeded the limit for the number of queries you can run concurrently. Please reduce the number of concurrent queries submitted by this account. Contact customer support to request a concurrent query limit increase.")]
+    #[error(
+        "You have exceeded the limit for the number of queries you can run concurrently. Please reduce the number of concurrent queries submitted by this account. Contact customer support to request a concurrent query limit increase."
+    )]
     TooManyRequests,
     #[error("Rate exceeded")]
     Throttling,

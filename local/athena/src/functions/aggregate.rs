@@ -92,7 +92,8 @@ impl AggregateUDFImpl for Aggregate {
             }
             [number] if number.is_integer() => Ok(vec![DataType::Float64]),
             [number] if number.is_numeric() => Ok(vec![number.clone()]),
-            _ => Err(unexpected_parameters(self.name(), given).into_datafusion()),
+            // A call that fits nowhere fails in `return_type`: DataFusion keeps that error as it is.
+            _ => Ok(given.to_vec()),
         }
     }
 
@@ -106,7 +107,8 @@ impl AggregateUDFImpl for Aggregate {
                 Ok(decimal.clone())
             }
             (_, [DataType::Float32]) => self.inner.return_type(&[DataType::Float32]),
-            _ => Ok(DataType::Float64),
+            (_, [number]) if number.is_numeric() || number.is_null() => Ok(DataType::Float64),
+            _ => Err(unexpected_parameters(self.name(), given).into_datafusion()),
         }
     }
 
@@ -131,17 +133,17 @@ impl AggregateUDFImpl for Aggregate {
             return self.inner.state_fields(args);
         }
         let field = |name: &str, data_type| Arc::new(Field::new(name, data_type, true));
-        Ok(vec![
-            field("sum", DataType::Decimal128(38, 0)),
-            field("count", DataType::UInt64),
-        ])
+        Ok(vec![field("sum", DataType::Decimal128(38, 0)), field("count", DataType::UInt64)])
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
         !is_exact(self.exact, args.expr_fields) && self.inner.groups_accumulator_supported(args)
     }
 
-    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+    fn create_groups_accumulator(
+        &self,
+        args: AccumulatorArgs,
+    ) -> Result<Box<dyn GroupsAccumulator>> {
         self.inner.create_groups_accumulator(args)
     }
 

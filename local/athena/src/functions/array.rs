@@ -58,7 +58,6 @@ impl ScalarUDFImpl for ArrayFunction {
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         match (self.which, given) {
-            (Which::Cardinality, [DataType::List(_) | DataType::Map(_, _)]) => Ok(given.to_vec()),
             (Which::Contains, [DataType::List(item), _]) => {
                 Ok(vec![given[0].clone(), item.data_type().clone()])
             }
@@ -67,17 +66,22 @@ impl ScalarUDFImpl for ArrayFunction {
             {
                 Ok(vec![given[0].clone(), DataType::Int64])
             }
-            _ => Err(unexpected_parameters(self.name(), given).into_datafusion()),
+            // `cardinality` takes both as they are. A call that fits nowhere fails in `return_type`: DataFusion keeps that error as it is.
+            _ => Ok(given.to_vec()),
         }
     }
 
     fn return_type(&self, given: &[DataType]) -> Result<DataType> {
-        Ok(match (self.which, given) {
-            (Which::Cardinality, _) => DataType::Int64,
-            (Which::Contains, _) => DataType::Boolean,
-            (_, [DataType::List(item), ..]) => item.data_type().clone(),
-            _ => DataType::Null,
-        })
+        match (self.which, given) {
+            (Which::Cardinality, [DataType::List(_) | DataType::Map(_, _)]) => Ok(DataType::Int64),
+            (Which::Contains, [DataType::List(_), _]) => Ok(DataType::Boolean),
+            (Which::ElementAt | Which::Subscript, [DataType::List(item), index])
+                if index.is_integer() || index.is_null() =>
+            {
+                Ok(item.data_type().clone())
+            }
+            _ => Err(unexpected_parameters(self.name(), given).into_datafusion()),
+        }
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -136,9 +140,8 @@ fn element(lists: &ListArray, indices: &Int64Array, is_strict: bool) -> Result<A
         }
         let length = i64::from(lists.value_length(row));
         let index = indices.value(row);
-        let bad = |message: &str| {
-            Err(Failure::new(Kind::InvalidArgument, message).into_datafusion())
-        };
+        let bad =
+            |message: &str| Err(Failure::new(Kind::InvalidArgument, message).into_datafusion());
         let from_start = match index {
             0 => return bad("SQL array indices start at 1"),
             1.. => index - 1,

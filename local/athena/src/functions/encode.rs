@@ -16,7 +16,8 @@ use crate::failure::Failure;
 const TEXT: Takes = Takes::Text;
 
 pub(super) fn functions() -> Vec<Function> {
-    let one = |name, takes, gives, body: Body| Function::new(name, vec![Overload { takes, gives, body }]);
+    let one =
+        |name, takes, gives, body: Body| Function::new(name, vec![Overload { takes, gives, body }]);
     let extract = |takes| Overload { takes, gives: Gives::Text, body: regexp_extract };
     let replace = |takes| Overload { takes, gives: Gives::Text, body: regexp_replace };
     vec![
@@ -30,7 +31,8 @@ pub(super) fn functions() -> Vec<Function> {
         }),
         one("to_base64", &[Bytes], Gives::Text, |args| owned(STANDARD.encode(bytes(args, 0)))),
         one("from_base64", &[TEXT], Gives::Bytes, |args| {
-            let decoded = STANDARD.decode(text(args, 0)).map_err(|error| invalid(error.to_string()))?;
+            let decoded =
+                STANDARD.decode(text(args, 0)).map_err(|error| invalid(error.to_string()))?;
             Ok(Some(Value::Bytes(decoded.into())))
         }),
         one("md5", &[Bytes], Gives::Bytes, |args| {
@@ -119,7 +121,8 @@ fn regexp_replace<'a>(args: &[Value<'a>]) -> Result<Option<Value<'a>>, Failure> 
 /// Java's replacement text: `$1`, `${name}`, and `\` before a character that stands for itself.
 fn expand(template: &str, captures: &Captures<'_>) -> Result<String, Failure> {
     let bad = || invalid(format!("the replacement `{template}` is not valid"));
-    let group = |found: Option<regex::Match<'_>>| found.map_or("", |found| found.as_str()).to_owned();
+    let group =
+        |found: Option<regex::Match<'_>>| found.map_or("", |found| found.as_str()).to_owned();
     let mut out = String::new();
     let mut rest = template;
     while let Some(at) = rest.find(['$', '\\']) {
@@ -146,7 +149,9 @@ fn expand(template: &str, captures: &Captures<'_>) -> Result<String, Failure> {
                 used += 1;
             }
             if index >= captures.len() {
-                return Err(invalid(format!("Illegal replacement sequence: unknown group ${index}")));
+                return Err(invalid(format!(
+                    "Illegal replacement sequence: unknown group ${index}"
+                )));
             }
             out.push_str(&group(captures.get(index)));
             rest = &after[used..];

@@ -97,7 +97,11 @@ fn moment(args: &[Value<'_>], index: usize) -> Result<DateTime, Failure> {
 }
 
 /// A point in time, in the form that an argument has.
-fn like_argument(args: &[Value<'_>], index: usize, at: DateTime) -> Result<Value<'static>, Failure> {
+fn like_argument(
+    args: &[Value<'_>],
+    index: usize,
+    at: DateTime,
+) -> Result<Value<'static>, Failure> {
     match args.get(index) {
         Some(Value::Date(_)) => days(at.date()),
         _ => millis(at).map(Value::Timestamp),
@@ -142,9 +146,7 @@ fn unit(args: &[Value<'_>], of: usize) -> Result<(Unit, i64), Failure> {
     };
     let kind = if is_date(args, of) { "DATE" } else { "TIMESTAMP" };
     let has = |unit: &(Unit, i64)| !is_date(args, of) || unit.0 >= Unit::Day;
-    found
-        .filter(has)
-        .ok_or_else(|| invalid(format!("'{name}' is not a valid {kind} field")))
+    found.filter(has).ok_or_else(|| invalid(format!("'{name}' is not a valid {kind} field")))
 }
 
 fn date_trunc<'a>(args: &[Value<'a>]) -> Result<Option<Value<'a>>, Failure> {

@@ -30,9 +30,9 @@ const CURVES: [(&str, Body); 18] = [
 
 pub(super) fn functions() -> Vec<Function> {
     let of = |takes, gives, body| Overload { takes, gives, body };
-    let curves = CURVES.into_iter().map(|(name, body)| {
-        Function::new(name, vec![of(&[Double], Gives::Double, body)])
-    });
+    let curves = CURVES
+        .into_iter()
+        .map(|(name, body)| Function::new(name, vec![of(&[Double], Gives::Double, body)]));
     let others = vec![
         Function::new(
             "round",
@@ -44,52 +44,76 @@ pub(super) fn functions() -> Vec<Function> {
                 of(&[Double, Int], Gives::Double, round_double),
             ],
         ),
-        rounding("ceil", |args| whole(args, ceiling), |args| Ok(Some(Value::Double(double(args).ceil())))),
-        rounding("ceiling", |args| whole(args, ceiling), |args| {
-            Ok(Some(Value::Double(double(args).ceil())))
-        }),
-        rounding("floor", |args| whole(args, i128::div_euclid), |args| {
-            Ok(Some(Value::Double(double(args).floor())))
-        }),
-        Function::new("abs", vec![
-            of(&[Int], BigInt, |args| {
-                let given = number(args, 0);
-                let found = given.checked_abs().map(Value::Int);
-                found.map(Some).ok_or_else(|| out_of_range("bigint", given))
-            }),
-            of(&[Decimal], Gives::Same, |args| Ok(match args.first() {
-                Some(Value::Decimal(digits, scale)) => Some(Value::Decimal(digits.abs(), *scale)),
-                _ => None,
-            })),
-            of(&[Double], Gives::Double, |args| Ok(Some(Value::Double(double(args).abs())))),
-        ]),
-        Function::new("mod", vec![of(&[Int, Int], BigInt, |args| {
-            let by = number(args, 1);
-            if by == 0 {
-                return Err(Failure::new(Kind::DivisionByZero, "Division by zero"));
-            }
-            Ok(Some(Value::Int(number(args, 0).wrapping_rem(by))))
-        })]),
-        Function::new("sign", vec![of(&[Int], BigInt, |args| {
-            Ok(Some(Value::Int(number(args, 0).signum())))
-        })]),
-        Function::new("is_nan", vec![of(&[Double], Bool, |args| {
-            Ok(Some(Value::Bool(double(args).is_nan())))
-        })]),
-        Function::new("is_finite", vec![of(&[Double], Bool, |args| {
-            Ok(Some(Value::Bool(double(args).is_finite())))
-        })]),
-        Function::new("is_infinite", vec![of(&[Double], Bool, |args| {
-            Ok(Some(Value::Bool(double(args).is_infinite())))
-        })]),
+        rounding(
+            "ceil",
+            |args| whole(args, ceiling),
+            |args| Ok(Some(Value::Double(double(args).ceil()))),
+        ),
+        rounding(
+            "ceiling",
+            |args| whole(args, ceiling),
+            |args| Ok(Some(Value::Double(double(args).ceil()))),
+        ),
+        rounding(
+            "floor",
+            |args| whole(args, i128::div_euclid),
+            |args| Ok(Some(Value::Double(double(args).floor()))),
+        ),
+        Function::new(
+            "abs",
+            vec![
+                of(&[Int], BigInt, |args| {
+                    let given = number(args, 0);
+                    let found = given.checked_abs().map(Value::Int);
+                    found.map(Some).ok_or_else(|| out_of_range("bigint", given))
+                }),
+                of(&[Decimal], Gives::Same, |args| {
+                    Ok(match args.first() {
+                        Some(Value::Decimal(digits, scale)) => {
+                            Some(Value::Decimal(digits.abs(), *scale))
+                        }
+                        _ => None,
+                    })
+                }),
+                of(&[Double], Gives::Double, |args| Ok(Some(Value::Double(double(args).abs())))),
+            ],
+        ),
+        Function::new(
+            "mod",
+            vec![of(&[Int, Int], BigInt, |args| {
+                let by = number(args, 1);
+                if by == 0 {
+                    return Err(Failure::new(Kind::DivisionByZero, "Division by zero"));
+                }
+                Ok(Some(Value::Int(number(args, 0).wrapping_rem(by))))
+            })],
+        ),
+        Function::new(
+            "sign",
+            vec![of(&[Int], BigInt, |args| Ok(Some(Value::Int(number(args, 0).signum()))))],
+        ),
+        Function::new(
+            "is_nan",
+            vec![of(&[Double], Bool, |args| Ok(Some(Value::Bool(double(args).is_nan()))))],
+        ),
+        Function::new(
+            "is_finite",
+            vec![of(&[Double], Bool, |args| Ok(Some(Value::Bool(double(args).is_finite()))))],
+        ),
+        Function::new(
+            "is_infinite",
+            vec![of(&[Double], Bool, |args| Ok(Some(Value::Bool(double(args).is_infinite()))))],
+        ),
         power("power"),
         power("pow"),
-        Function::new("pi", vec![of(&[], Gives::Double, |_| {
-            Ok(Some(Value::Double(std::f64::consts::PI)))
-        })]),
-        Function::new("e", vec![of(&[], Gives::Double, |_| {
-            Ok(Some(Value::Double(std::f64::consts::E)))
-        })]),
+        Function::new(
+            "pi",
+            vec![of(&[], Gives::Double, |_| Ok(Some(Value::Double(std::f64::consts::PI))))],
+        ),
+        Function::new(
+            "e",
+            vec![of(&[], Gives::Double, |_| Ok(Some(Value::Double(std::f64::consts::E))))],
+        ),
         bitwise("bitwise_and", |args| Ok(Some(Value::Int(number(args, 0) & number(args, 1))))),
         bitwise("bitwise_or", |args| Ok(Some(Value::Int(number(args, 0) | number(args, 1))))),
         bitwise("bitwise_xor", |args| Ok(Some(Value::Int(number(args, 0) ^ number(args, 1))))),
@@ -97,6 +121,7 @@ pub(super) fn functions() -> Vec<Function> {
     curves.chain(others).collect()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is the body of a function, and bodies may fail")]
 fn curve<'a>(args: &[Value<'a>], of: fn(f64) -> f64) -> Result<Option<Value<'a>>, Failure> {
     Ok(Some(Value::Double(of(double(args)))))
 }
@@ -134,6 +159,7 @@ fn double(args: &[Value<'_>]) -> f64 {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is the body of a function, and bodies may fail")]
 fn whole<'a>(
     args: &[Value<'a>],
     divide: impl Fn(i128, i128) -> i128,
@@ -149,13 +175,18 @@ pub(super) fn power_of_ten(exponent: u32) -> i128 {
 /// Divides and rounds a half away from zero. The divisor is positive.
 pub(super) fn half_up(digits: i128, by: i128) -> i128 {
     let (quotient, rest) = (digits / by, digits % by);
-    if rest.unsigned_abs() >= by.unsigned_abs().div_ceil(2) { quotient + digits.signum() } else { quotient }
+    if rest.unsigned_abs() >= by.unsigned_abs().div_ceil(2) {
+        quotient + digits.signum()
+    } else {
+        quotient
+    }
 }
 
 fn ceiling(digits: i128, by: i128) -> i128 {
     digits.div_euclid(by) + i128::from(digits.rem_euclid(by) != 0)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is the body of a function, and bodies may fail")]
 fn round_decimal<'a>(args: &[Value<'a>]) -> Result<Option<Value<'a>>, Failure> {
     let Some(Value::Decimal(digits, scale)) = args.first() else { return Ok(None) };
     let dropped = i64::from(*scale) - number(args, 1);

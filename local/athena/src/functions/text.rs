@@ -139,10 +139,12 @@ fn substr<'a>(args: &[Value<'a>]) -> Result<Option<Value<'a>>, Failure> {
     let skipped = match start {
         0 => return owned(String::new()),
         1.. => usize_of(args, 1) - 1,
-        _ => match length.checked_sub(usize::try_from(start.unsigned_abs()).unwrap_or(usize::MAX)) {
-            Some(skipped) => skipped,
-            None => return owned(String::new()),
-        },
+        _ => {
+            match length.checked_sub(usize::try_from(start.unsigned_abs()).unwrap_or(usize::MAX)) {
+                Some(skipped) => skipped,
+                None => return owned(String::new()),
+            }
+        }
     };
     let taken = if args.len() > 2 { usize_of(args, 2) } else { length };
     owned(text(args, 0).chars().skip(skipped).take(taken).collect())
@@ -171,8 +173,8 @@ fn codepoint<'a>(args: &[Value<'a>]) -> Result<Option<Value<'a>>, Failure> {
 
 fn chr<'a>(args: &[Value<'a>]) -> Result<Option<Value<'a>>, Failure> {
     let found = u32::try_from(number(args, 0)).ok().and_then(char::from_u32);
-    let found =
-        found.ok_or_else(|| invalid(format!("Not a valid Unicode code point: {}", number(args, 0))))?;
+    let found = found
+        .ok_or_else(|| invalid(format!("Not a valid Unicode code point: {}", number(args, 0))))?;
     owned(found.to_string())
 }
 

@@ -122,13 +122,22 @@ fn check_operands(op: Operator, left: &DataType, right: &DataType) -> Result<()>
     let is_odd = |one: &DataType, other: &DataType| {
         one.is_string() && !other.is_string() && !other.is_null()
     };
-    let is_text_operator = match op {
-        Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq => true,
-        Operator::Gt | Operator::GtEq | Operator::IsDistinctFrom => true,
-        Operator::IsNotDistinctFrom | Operator::StringConcat => true,
-        Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide => true,
-        _ => false,
-    };
+    let is_text_operator = matches!(
+        op,
+        Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+            | Operator::IsDistinctFrom
+            | Operator::IsNotDistinctFrom
+            | Operator::StringConcat
+            | Operator::Plus
+            | Operator::Minus
+            | Operator::Multiply
+            | Operator::Divide
+    );
     if is_text_operator && (is_odd(left, right) || is_odd(right, left)) {
         let (left, right) = (trino_type(left), trino_type(right));
         let message = format!("Cannot apply operator: {left} {op} {right}");

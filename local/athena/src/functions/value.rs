@@ -195,7 +195,8 @@ impl ScalarUDFImpl for Function {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        let overload = self.find(given)?;
+        // A call that fits nowhere fails in `return_type`: DataFusion keeps that error as it is.
+        let Ok(overload) = self.find(given) else { return Ok(given.to_vec()) };
         Ok(overload.takes.iter().zip(given).map(|(takes, given)| takes.data_type(given)).collect())
     }
 

@@ -76,7 +76,7 @@ pub(crate) fn resolve_names(names: &[OutputName], fields: &[&str]) -> Vec<String
         let width = fields.len() - others;
         let spread = names.iter().flat_map(|name| match name {
             OutputName::Wildcard => vec![None; width],
-            named => vec![Some(named)],
+            column => vec![Some(column)],
         });
         spread.collect()
     };

@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Query, Value, VisitMut, VisitorMut, visit_expressions};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Query, Value, VisitMut, VisitorMut, visit_expressions,
+};
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 

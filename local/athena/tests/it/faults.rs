@@ -43,7 +43,7 @@ async fn every_nth_start_is_refused() {
 async fn a_start_beyond_the_quota_is_refused_until_a_query_ends() {
     let endpoint = Endpoint::start().await;
     endpoint.athena.faults().limit_active_queries(Some(1));
-    endpoint.athena.faults().delay_queries(std::time::Duration::from_secs(60));
+    endpoint.athena.faults().delay_queries(std::time::Duration::from_mins(1));
     let first = start(&endpoint, "SELECT 1").await.unwrap();
     let (code, _) = start(&endpoint, "SELECT 2").await.unwrap_err();
     assert_eq!(code, "TooManyRequestsException");
@@ -64,7 +64,10 @@ async fn a_query_can_be_made_to_fail_once() {
     let status = endpoint.wait(&id).await.status.unwrap();
     let error = status.athena_error.unwrap();
     assert_eq!(status.state, Some(QueryExecutionState::Failed));
-    assert_eq!((error.error_category, error.error_type, error.retryable), (Some(1), Some(1403), true));
+    assert_eq!(
+        (error.error_category, error.error_type, error.retryable),
+        (Some(1), Some(1403), true)
+    );
     assert_eq!(status.state_change_reason.as_deref(), Some("throttled by Amazon S3"));
     let id = start(&endpoint, "SELECT 1").await.unwrap();
     let status = endpoint.wait(&id).await.status.unwrap();

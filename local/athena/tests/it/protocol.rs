@@ -56,10 +56,16 @@ async fn a_request_that_makes_no_query_is_refused() {
     let start = || endpoint.client.start_query_execution().query_string("SELECT 1");
     let at = || start().result_configuration(output("s3://results/"));
     let rows = [
-        (start(), "No output location provided. An output location is required either through the Workgroup result configuration setting or as an API input."),
+        (
+            start(),
+            "No output location provided. An output location is required either through the Workgroup result configuration setting or as an API input.",
+        ),
         (start().result_configuration(output("results")), "outputLocation is not a valid S3 path."),
         (at().work_group("nope"), "WorkGroup nope is not found."),
-        (at().client_request_token("short"), "ClientRequestToken must have between 32 and 128 characters"),
+        (
+            at().client_request_token("short"),
+            "ClientRequestToken must have between 32 and 128 characters",
+        ),
         (at().query_string(" "), "QueryString must not be blank"),
         (at().query_string("x".repeat(262_145)), "QueryString has 262145 bytes, of at most 262144"),
     ];
@@ -81,7 +87,8 @@ async fn a_work_group_that_enforces_decides_where_results_go() {
         ..WorkGroup::new("strict")
     };
     let endpoint = Endpoint::start_with(|config| config.work_groups.push(group)).await;
-    let start = endpoint.client.start_query_execution().query_string("SELECT 1").work_group("strict");
+    let start =
+        endpoint.client.start_query_execution().query_string("SELECT 1").work_group("strict");
     let started = start.result_configuration(output("s3://elsewhere/")).send().await.unwrap();
     let id = started.query_execution_id.unwrap();
     let execution = endpoint.wait(&id).await;
@@ -113,7 +120,10 @@ async fn a_missing_bucket_fails_the_query_and_not_the_request() {
     let status = endpoint.wait(&started.query_execution_id.unwrap()).await.status.unwrap();
     let error = status.athena_error.unwrap();
     assert_eq!(status.state, Some(QueryExecutionState::Failed));
-    assert_eq!((error.error_category, error.error_type, error.retryable), (Some(2), Some(1306), false));
+    assert_eq!(
+        (error.error_category, error.error_type, error.retryable),
+        (Some(2), Some(1306), false)
+    );
     assert_eq!(
         status.state_change_reason.as_deref(),
         Some("Unable to verify/create output bucket nowhere")
@@ -123,7 +133,7 @@ async fn a_missing_bucket_fails_the_query_and_not_the_request() {
 #[tokio::test]
 async fn only_so_many_queries_run_at_a_time_and_the_rest_wait() {
     let endpoint = Endpoint::start_with(|config| config.concurrent_queries_max = 1).await;
-    endpoint.athena.faults().delay_queries(Duration::from_secs(60));
+    endpoint.athena.faults().delay_queries(Duration::from_mins(1));
     let running = endpoint.submit("SELECT 1", "default").await;
     while endpoint.state(&running).await != QueryExecutionState::Running {}
     let waiting = endpoint.submit("SELECT 2", "default").await;
@@ -151,7 +161,8 @@ async fn only_so_many_queries_run_at_a_time_and_the_rest_wait() {
     let rest = endpoint.client.list_query_executions().set_next_token(list.next_token);
     assert_eq!(rest.send().await.unwrap().query_execution_ids, Some(vec![running.clone()]));
     let batch = endpoint.client.batch_get_query_execution();
-    let batch = batch.query_execution_ids(&running).query_execution_ids("nope").send().await.unwrap();
+    let batch =
+        batch.query_execution_ids(&running).query_execution_ids("nope").send().await.unwrap();
     assert_eq!(batch.query_executions.unwrap().len(), 1);
     assert_eq!(batch.unprocessed_query_execution_ids.unwrap().len(), 1);
 }

@@ -60,13 +60,16 @@ async fn an_empty_result_is_a_header_alone() {
 #[tokio::test]
 async fn catalog_statements_write_plain_lines() {
     let endpoint = Endpoint::start().await;
-    endpoint.put("Sales/Orders.csv", "id,name\n1,x\n");
+    endpoint.put("sales/Orders.csv", "id,name\n1,x\n");
     endpoint.put("sales/items/a.csv", "id\n1\n");
     for (sql, expected) in [
         ("SHOW DATABASES", "default\nsales\n"),
         ("SHOW TABLES IN sales", "items\norders\n"),
         ("show tables in sales 'ord*'", "orders\n"),
-        ("DESCRIBE sales.orders", "id                  \tbigint              \t                    \nname                \tstring              \t                    \n"),
+        (
+            "DESCRIBE sales.orders",
+            "id                  \tbigint              \t                    \nname                \tstring              \t                    \n",
+        ),
     ] {
         let id = endpoint.submit(sql, "default").await;
         let execution = endpoint.wait(&id).await;
@@ -83,7 +86,8 @@ async fn pages_together_are_the_result() {
     let lines: Vec<String> = (0..2500).map(|n| format!("{n},\"line {n}\n\"\"x\"\"\"")).collect();
     endpoint.put("default/t.csv", &format!("n,s\n{}\n", lines.join("\n")));
     let id = endpoint.submit("SELECT n, s, NULL AS z FROM t ORDER BY n", "default").await;
-    endpoint.wait(&id).await;
+    let status = endpoint.wait(&id).await.status.unwrap();
+    assert_eq!(status.state_change_reason, None);
     let mut rows: Vec<Vec<Option<String>>> = Vec::new();
     let mut sizes = Vec::new();
     let mut token = None;
@@ -92,9 +96,11 @@ async fn pages_together_are_the_result() {
         let page = page.set_next_token(token).send().await.unwrap();
         let found = page.result_set.unwrap().rows.unwrap();
         sizes.push(found.len());
-        rows.extend(found.into_iter().map(|row| {
-            row.data.unwrap().into_iter().map(|datum| datum.var_char_value).collect()
-        }));
+        rows.extend(
+            found.into_iter().map(|row| {
+                row.data.unwrap().into_iter().map(|datum| datum.var_char_value).collect()
+            }),
+        );
         token = page.next_token;
         if token.is_none() {
             break;

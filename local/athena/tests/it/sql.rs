@@ -72,7 +72,10 @@ async fn answers_that_would_silently_differ_are_athenas() {
         ("date_trunc('month', date '2024-05-17')", "2024-05-01"),
         ("date_diff('day', date '2024-02-28', date '2024-03-01')", "2"),
         ("date_add('month', 1, date '2024-01-31')", "2024-02-29"),
-        ("date_format(timestamp '2024-05-17 13:05:09', '%Y/%m/%d %H:%i:%s')", "2024/05/17 13:05:09"),
+        (
+            "date_format(timestamp '2024-05-17 13:05:09', '%Y/%m/%d %H:%i:%s')",
+            "2024/05/17 13:05:09",
+        ),
         ("date_parse('2024-05-17', '%Y-%m-%d')", "2024-05-17 00:00:00.000"),
         ("date '2024-01-31' + interval '1' month", "2024-02-29"),
         ("trim(' a\t')", "a"),
@@ -87,7 +90,10 @@ async fn a_query_that_athena_refuses_fails_with_athenas_error() {
     let syntax = "line 1:8: mismatched input 'FROM'. Expecting: an expression";
     check(&[
         ("FROM x", syntax),
-        ("a FROM nope", "TABLE_NOT_FOUND: line 1:15: Table 'awsdatacatalog.default.nope' does not exist"),
+        (
+            "a FROM nope",
+            "TABLE_NOT_FOUND: line 1:15: Table 'awsdatacatalog.default.nope' does not exist",
+        ),
         ("a FROM nope.b", "SCHEMA_NOT_FOUND: line 1:15: Schema 'nope' does not exist"),
         ("a FROM x.nope.b", "CATALOG_NOT_FOUND: line 1:15: Catalog 'x' does not exist"),
         ("x FROM (SELECT 1 AS a)", "COLUMN_NOT_FOUND: line 1:8: Column 'x' cannot be resolved"),
@@ -96,9 +102,15 @@ async fn a_query_that_athena_refuses_fails_with_athenas_error() {
         ("'1' = 1", "TYPE_MISMATCH: Cannot apply operator: varchar = bigint"),
         ("1 / 0", "DIVISION_BY_ZERO: Division by zero"),
         ("1.0 / 0", "DIVISION_BY_ZERO: Division by zero"),
-        ("array[1][2]", "INVALID_FUNCTION_ARGUMENT: Array subscript must be less than or equal to array length"),
+        (
+            "array[1][2]",
+            "INVALID_FUNCTION_ARGUMENT: Array subscript must be less than or equal to array length",
+        ),
         ("'a' ilike 'A'", "NOT_SUPPORTED: line 1:8: ILIKE is not supported"),
-        ("cast('x' as integer)", "INVALID_CAST_ARGUMENT: Cannot cast string 'x' to value of Int32 type"),
+        (
+            "cast('x' as integer)",
+            "INVALID_CAST_ARGUMENT: Cannot cast string 'x' to value of Int32 type",
+        ),
     ])
     .await;
 }
@@ -126,7 +138,7 @@ async fn statements_that_could_reach_beyond_the_data_are_refused() {
 #[tokio::test]
 async fn nulls_come_last_in_both_directions() {
     let endpoint = Endpoint::start().await;
-    endpoint.put("default/t.csv", "a\n1\n\n2\n");
+    endpoint.put("default/t.csv", "a,b\n1,x\n,y\n2,z\n");
     for (order, expected) in [("a", "1 2 NULL"), ("a DESC", "2 1 NULL")] {
         let text = endpoint.run(&format!("SELECT a, 1 AS one FROM t ORDER BY {order}")).await;
         let text = text.unwrap();
@@ -148,6 +160,7 @@ async fn a_file_that_comes_later_is_found_without_a_restart() {
     let one = endpoint.run_in("Sales", "SELECT a, \"B\" FROM T").await;
     assert_eq!(one.unwrap(), "\"a\",\"B\"\n\"1\",\"x\"\n");
     endpoint.put("sales/t/2.csv", "A,b\n2,y\n");
-    let both = endpoint.run_in("sales", "SELECT count(*), sum(A) FROM awsdatacatalog.sales.t").await;
+    let both =
+        endpoint.run_in("sales", "SELECT count(*), sum(A) FROM awsdatacatalog.sales.t").await;
     assert_eq!(both.unwrap(), "\"_col0\",\"_col1\"\n\"2\",\"3\"\n");
 }

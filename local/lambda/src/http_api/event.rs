@@ -307,8 +307,10 @@ mod tests {
     fn what_a_request_does_not_have_is_left_out() {
         let request = Request::get("/").body("").expect("a request");
         let event = event("$default", request);
-        let fields: Vec<_> =
+        // The order of the fields depends on the features of `serde_json` in the build.
+        let mut fields: Vec<_> =
             event.as_object().expect("an object").keys().map(String::as_str).collect();
+        fields.sort_unstable();
         let expected = [
             "headers",
             "isBase64Encoded",

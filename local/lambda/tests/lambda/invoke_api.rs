@@ -52,7 +52,14 @@ fn lambda_headers(headers: &HeaderMap) -> Vec<(String, String)> {
 
 async fn check(request: RequestBuilder, status: u16, headers: &[(&str, &str)], body: &str) {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    assert_eq!(answer(request).await, (status, headers.collect(), body.to_owned()));
+    let (found_status, found_headers, found_body) = answer(request).await;
+    assert_eq!((found_status, found_headers), (status, headers.collect()));
+    // The order of the fields depends on the features of `serde_json` in the build.
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    match (json(&found_body), json(body)) {
+        (Some(found), Some(expected)) => assert_eq!(found, expected),
+        _ => assert_eq!(found_body, body),
+    }
 }
 
 const ECHO: &str = r#"{"do":"echo","value":[1]}"#;

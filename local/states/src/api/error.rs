@@ -15,11 +15,7 @@ pub(super) struct ApiError {
 
 impl ApiError {
     pub(super) fn new(kind: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            kind,
-            message: message.into(),
-        }
+        Self { status: StatusCode::BAD_REQUEST, kind, message: message.into() }
     }
 
     pub(super) fn validation(message: impl Into<String>) -> Self {

@@ -64,17 +64,12 @@ pub(super) fn start(engine: &StepFunctions, request: &Start) -> Result<Value, Ap
 
 fn find(engine: &StepFunctions, arn: &str) -> Result<std::sync::Arc<Execution>, ApiError> {
     ApiError::check_arn(arn, "execution")?;
-    engine
-        .execution(arn)
-        .ok_or_else(|| ApiError::no_execution(arn))
+    engine.execution(arn).ok_or_else(|| ApiError::no_execution(arn))
 }
 
 pub(super) fn stop(engine: &StepFunctions, request: Stop) -> Result<Value, ApiError> {
     let execution = find(engine, &request.execution_arn)?;
-    let trouble = Trouble {
-        error: request.error,
-        cause: request.cause,
-    };
+    let trouble = Trouble { error: request.error, cause: request.cause };
     let stopped = execution.stop(trouble);
     Ok(json!({"stopDate": epoch_seconds(stopped)}))
 }
@@ -98,10 +93,8 @@ pub(super) fn describe(engine: &StepFunctions, request: &ByArn) -> Result<Value,
     }
     // Redriving is not supported, whatever the reason the execution ended for.
     answer["redriveStatus"] = json!("NOT_REDRIVABLE");
-    answer["redriveStatusReason"] = json!(format!(
-        "Execution is {} and cannot be redriven",
-        snapshot.status.name()
-    ));
+    answer["redriveStatusReason"] =
+        json!(format!("Execution is {} and cannot be redriven", snapshot.status.name()));
     Ok(answer)
 }
 
@@ -130,9 +123,7 @@ pub(super) fn describe_machine(engine: &StepFunctions, request: &ByArn) -> Resul
     let arn = &execution.identity.state_machine_arn;
     // A child of a map run belongs to the state machine before the slash.
     let arn = arn.split('/').next().unwrap_or(arn);
-    let machine = engine
-        .state_machine(arn)
-        .ok_or_else(|| ApiError::no_state_machine(arn))?;
+    let machine = engine.state_machine(arn).ok_or_else(|| ApiError::no_state_machine(arn))?;
     let mut answer = described(&machine);
     answer["updateDate"] = json!(epoch_seconds(machine.updated));
     if let Some(arn) = &execution.map_run_arn {
@@ -146,16 +137,12 @@ pub(super) fn list(engine: &StepFunctions, request: &List) -> Result<Value, ApiE
     let owner = match (&request.state_machine_arn, &request.map_run_arn) {
         (Some(arn), None) => {
             ApiError::check_arn(arn, "stateMachine")?;
-            engine
-                .state_machine(arn)
-                .ok_or_else(|| ApiError::no_state_machine(arn))?;
+            engine.state_machine(arn).ok_or_else(|| ApiError::no_state_machine(arn))?;
             arn
         }
         (None, Some(arn)) => {
             ApiError::check_arn(arn, "mapRun")?;
-            engine
-                .map_run(arn)
-                .ok_or_else(|| ApiError::no_resource(arn))?;
+            engine.map_run(arn).ok_or_else(|| ApiError::no_resource(arn))?;
             arn
         }
         _ => {
@@ -197,17 +184,11 @@ pub(super) fn history(engine: &StepFunctions, request: &History) -> Result<Value
     let execution = find(engine, &request.execution_arn)?;
     let page = Page::of(request.max_results, request.next_token.as_deref())?;
     let (_, total) = execution.events(0..0);
-    let (range, next) = if request.reverse_order {
-        page.backward(total)
-    } else {
-        page.forward(total)
-    };
+    let (range, next) =
+        if request.reverse_order { page.backward(total) } else { page.forward(total) };
     let (events, _) = execution.events(range);
     let include_data = request.include_execution_data.unwrap_or(true);
-    let mut events: Vec<Value> = events
-        .iter()
-        .map(|event| event.to_json(include_data))
-        .collect();
+    let mut events: Vec<Value> = events.iter().map(|event| event.to_json(include_data)).collect();
     if request.reverse_order {
         events.reverse();
     }

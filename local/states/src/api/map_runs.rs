@@ -25,9 +25,7 @@ pub(super) struct List {
 pub(super) fn describe(engine: &StepFunctions, request: &ByArn) -> Result<Value, ApiError> {
     let arn = &request.map_run_arn;
     ApiError::check_arn(arn, "mapRun")?;
-    let run = engine
-        .map_run(arn)
-        .ok_or_else(|| ApiError::no_resource(arn))?;
+    let run = engine.map_run(arn).ok_or_else(|| ApiError::no_resource(arn))?;
     let progress = run.progress();
     let counts = progress.counts;
     let open = counts.total - counts.succeeded - counts.failed;
@@ -59,9 +57,7 @@ pub(super) fn describe(engine: &StepFunctions, request: &ByArn) -> Result<Value,
 pub(super) fn list(engine: &StepFunctions, request: &List) -> Result<Value, ApiError> {
     let arn = &request.execution_arn;
     ApiError::check_arn(arn, "execution")?;
-    engine
-        .execution(arn)
-        .ok_or_else(|| ApiError::no_execution(arn))?;
+    engine.execution(arn).ok_or_else(|| ApiError::no_execution(arn))?;
     let page = Page::of(request.max_results, request.next_token.as_deref())?;
     let runs = engine.map_runs(arn);
     let (range, next) = page.forward(runs.len());

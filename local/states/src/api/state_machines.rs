@@ -42,10 +42,7 @@ impl Settings {
             ("tracingConfiguration", self.tracing),
             ("encryptionConfiguration", self.encryption),
         ];
-        settings
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_string(), value?)))
-            .collect()
+        settings.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
     }
 }
 
@@ -96,9 +93,7 @@ pub(super) fn create(engine: &StepFunctions, request: Create) -> Result<Value, A
 
 fn find(engine: &StepFunctions, arn: &str) -> Result<StateMachine, ApiError> {
     ApiError::check_arn(arn, "stateMachine")?;
-    engine
-        .state_machine(arn)
-        .ok_or_else(|| ApiError::no_state_machine(arn))
+    engine.state_machine(arn).ok_or_else(|| ApiError::no_state_machine(arn))
 }
 
 pub(super) fn describe(engine: &StepFunctions, request: &ByArn) -> Result<Value, ApiError> {
@@ -176,11 +171,7 @@ pub(super) fn delete(engine: &StepFunctions, request: &ByArn) -> Result<Value, A
 pub(super) fn validate(request: &Validate) -> Value {
     let (_, diagnostics) = examine(&request.definition);
     let is_error = |diagnostic: &Diagnostic| diagnostic.severity == Severity::Error;
-    let result = if diagnostics.iter().any(is_error) {
-        "FAIL"
-    } else {
-        "OK"
-    };
+    let result = if diagnostics.iter().any(is_error) { "FAIL" } else { "OK" };
     let diagnostics = diagnostics.iter().map(|diagnostic| {
         let mut answer = json!({
             "severity": match diagnostic.severity {

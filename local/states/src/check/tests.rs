@@ -89,10 +89,7 @@ fn mutated(pointer: &str, value: Value) -> String {
     if let Value::Array(items) = parent {
         items.insert(name.parse().expect("an index"), value);
     } else if value.is_null() {
-        parent
-            .as_object_mut()
-            .expect("an object")
-            .shift_remove(name);
+        parent.as_object_mut().expect("an object").shift_remove(name);
     } else {
         parent[name] = value;
     }
@@ -108,10 +105,7 @@ fn refuses(severity: Severity, pointer: &str, value: Value, location: &str, mess
         let known = diagnostics.map(|fault| (fault.severity, fault.location, fault.message));
         known.collect::<Vec<_>>()
     });
-    assert_eq!(
-        found,
-        Err(vec![(severity, location.to_string(), message.to_string())])
-    );
+    assert_eq!(found, Err(vec![(severity, location.to_string(), message.to_string())]));
 }
 
 #[track_caller]
@@ -127,25 +121,14 @@ fn warning(pointer: &str, value: Value, location: &str, message: &str) {
 #[test]
 fn a_sound_definition_has_no_faults() {
     let definition = check(&sound().to_string()).map_err(|faults| format!("{faults:#?}"));
-    let names: Vec<String> = definition
-        .expect("no faults")
-        .state_names()
-        .map(str::to_string)
-        .collect();
-    assert_eq!(
-        names,
-        ["Both", "Done", "Failed", "Few", "Load", "Many", "Which"]
-    );
+    let names: Vec<String> =
+        definition.expect("no faults").state_names().map(str::to_string).collect();
+    assert_eq!(names, ["Both", "Done", "Failed", "Few", "Load", "Many", "Which"]);
 }
 
 #[test]
 fn fields_and_resources_that_are_not_known_are_refused_by_name() {
-    error(
-        "/States/Load/Retries",
-        json!(1),
-        "/States/Load",
-        "Field 'Retries' is not supported",
-    );
+    error("/States/Load/Retries", json!(1), "/States/Load", "Field 'Retries' is not supported");
     error(
         "/States/Load/ResultPath",
         json!("$"),
@@ -167,12 +150,7 @@ fn fields_and_resources_that_are_not_known_are_refused_by_name() {
             "the resource `{resource}` is not supported; `arn:aws:states:::lambda:invoke` and the \
              ARN of a Lambda function are"
         );
-        error(
-            "/States/Load/Resource",
-            json!(resource),
-            "/States/Load/Resource",
-            &message,
-        );
+        error("/States/Load/Resource", json!(resource), "/States/Load/Resource", &message);
     }
     error(
         "/States/Many/ItemBatcher",
@@ -296,18 +274,8 @@ fn other_faults_are_found_at_their_place() {
         "/States/Load/Retry[0]/BackoffRate",
         "`BackoffRate` must be a number of at least 1, not 0.5",
     );
-    error(
-        "/States/Failed/Next",
-        json!("Done"),
-        "/States/Failed",
-        "Field 'Next' is not supported",
-    );
-    error(
-        "/States/Which/Default",
-        json!("Many"),
-        "/States/Few",
-        "State \"Few\" is not reachable.",
-    );
+    error("/States/Failed/Next", json!("Done"), "/States/Failed", "Field 'Next' is not supported");
+    error("/States/Which/Default", json!("Many"), "/States/Few", "State \"Few\" is not reachable.");
     error(
         "/States/Few/ItemProcessor/States/Lost",
         json!({"Type": "Pass", "Next": "Query"}),

@@ -69,12 +69,7 @@ impl<'a> Fields<'a> {
             return None;
         };
         let taken = RefCell::default();
-        Some(Self {
-            report,
-            path,
-            map,
-            taken,
-        })
+        Some(Self { report, path, map, taken })
     }
 
     pub(super) fn at(&self, name: &str) -> String {
@@ -137,17 +132,13 @@ impl<'a> Fields<'a> {
     pub(super) fn whole(&self, name: &'static str, least: u64, most: u64) -> Option<u64> {
         let what = format!("a whole number from {least} to {most}");
         self.expect(name, &what, |value| {
-            value
-                .as_u64()
-                .filter(|number| (least..=most).contains(number))
+            value.as_u64().filter(|number| (least..=most).contains(number))
         })
     }
 
     pub(super) fn number(&self, name: &'static str, least: f64) -> Option<f64> {
         let what = format!("a number of at least {least}");
-        self.expect(name, &what, |value| {
-            value.as_f64().filter(|number| *number >= least)
-        })
+        self.expect(name, &what, |value| value.as_f64().filter(|number| *number >= least))
     }
 
     pub(super) fn strings(&self, name: &'static str) -> Option<Vec<String>> {
@@ -225,9 +216,7 @@ impl<'a> Fields<'a> {
 /// AWS: a variable is a Unicode identifier of 80 characters at most, and not `states`.
 fn variable_name_fault(name: &str) -> Option<String> {
     let mut characters = name.chars();
-    let starts = characters
-        .next()
-        .is_some_and(|first| first.is_alphabetic() || first == '_');
+    let starts = characters.next().is_some_and(|first| first.is_alphabetic() || first == '_');
     if name == "states" {
         return Some("`states` is reserved and can not be assigned".to_string());
     }
@@ -264,12 +253,7 @@ pub(super) fn template(report: &Report, path: &str, value: &Value) -> Template {
         Value::Object(fields) => {
             let fields = fields.iter();
             let fields = fields
-                .map(|(key, item)| {
-                    (
-                        key.clone(),
-                        template(report, &format!("{path}/{key}"), item),
-                    )
-                })
+                .map(|(key, item)| (key.clone(), template(report, &format!("{path}/{key}"), item)))
                 .collect::<Vec<_>>();
             if fields.iter().all(|(_, field)| is_literal(field)) {
                 return Template::Literal(value.clone());

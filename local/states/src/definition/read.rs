@@ -41,10 +41,7 @@ pub(crate) fn read(text: &str) -> (Option<Definition>, Vec<Diagnostic>) {
         let timeout_seconds = fields.whole("TimeoutSeconds", 1, SECONDS_MAX);
         let flow = flow(&report, &fields, language);
         fields.finish();
-        Definition {
-            flow: Arc::new(flow),
-            timeout_seconds,
-        }
+        Definition { flow: Arc::new(flow), timeout_seconds }
     });
     (definition, report.into_diagnostics())
 }
@@ -85,11 +82,7 @@ pub(super) fn flow(report: &Report, fields: &Fields<'_>, language: Language) -> 
     } else if fields.take("States").is_some() {
         fields.error("States", "`States` must be an object");
     }
-    Flow {
-        start_at,
-        states,
-        path: fields.path.clone(),
-    }
+    Flow { start_at, states, path: fields.path.clone() }
 }
 
 fn state(
@@ -109,17 +102,10 @@ fn state(
     let has_next = !matches!(kind_name, "Choice" | "Succeed" | "Fail");
     let has_retry = matches!(kind_name, "Task" | "Map" | "Parallel");
     let next = if has_next { next(&fields) } else { Next::End };
-    let output = (kind_name != "Fail")
-        .then(|| fields.template("Output"))
-        .flatten();
-    let assign = if matches!(kind_name, "Succeed" | "Fail") {
-        Vec::new()
-    } else {
-        fields.assign()
-    };
-    let arguments = matches!(kind_name, "Task" | "Parallel")
-        .then(|| fields.template("Arguments"))
-        .flatten();
+    let output = (kind_name != "Fail").then(|| fields.template("Output")).flatten();
+    let assign = if matches!(kind_name, "Succeed" | "Fail") { Vec::new() } else { fields.assign() };
+    let arguments =
+        matches!(kind_name, "Task" | "Parallel").then(|| fields.template("Arguments")).flatten();
     let (retry, catch) = if has_retry {
         (retriers(report, &fields), catchers(report, &fields))
     } else {
@@ -128,9 +114,7 @@ fn state(
     let kind = match kind_name {
         "Task" => Kind::Task(task(&fields, arguments.as_ref())?),
         "Map" => Kind::Map(Box::new(map(report, &fields, inherited)?)),
-        "Parallel" => Kind::Parallel {
-            branches: branches(report, &fields, inherited),
-        },
+        "Parallel" => Kind::Parallel { branches: branches(report, &fields, inherited) },
         "Choice" => Kind::Choice(choice(report, &fields)),
         "Wait" => Kind::Wait(wait(&fields)?),
         "Pass" => Kind::Pass,
@@ -142,16 +126,7 @@ fn state(
         }
     };
     fields.finish();
-    Some(State {
-        name: name.to_string(),
-        kind,
-        next,
-        arguments,
-        output,
-        assign,
-        retry,
-        catch,
-    })
+    Some(State { name: name.to_string(), kind, next, arguments, output, assign, retry, catch })
 }
 
 fn jsonpath_refusal(inherited: Language) -> &'static str {
@@ -190,20 +165,13 @@ fn task(fields: &Fields<'_>, arguments: Option<&Template>) -> Option<Task> {
     if resource == Resource::LambdaInvoke {
         invoke_arguments(fields, arguments);
     }
-    Some(Task {
-        resource,
-        timeout_seconds,
-        heartbeat_seconds,
-        role_arn,
-    })
+    Some(Task { resource, timeout_seconds, heartbeat_seconds, role_arn })
 }
 
 pub(super) fn seconds(fields: &Fields<'_>, name: &'static str, least: u64) -> Option<Template> {
     let what = format!("a whole number from {least} to {SECONDS_MAX}");
     fields.template_of(name, &what, |value| {
-        value
-            .as_u64()
-            .is_some_and(|number| (least..=SECONDS_MAX).contains(&number))
+        value.as_u64().is_some_and(|number| (least..=SECONDS_MAX).contains(&number))
     })
 }
 
@@ -227,14 +195,8 @@ fn resource(fields: &Fields<'_>) -> Option<Resource> {
 }
 
 /// The parameters of Lambda's Invoke that AWS takes in `Arguments`.
-pub(crate) const INVOKE_PARAMETERS: [&str; 6] = [
-    "ClientContext",
-    "FunctionName",
-    "InvocationType",
-    "LogType",
-    "Payload",
-    "Qualifier",
-];
+pub(crate) const INVOKE_PARAMETERS: [&str; 6] =
+    ["ClientContext", "FunctionName", "InvocationType", "LogType", "Payload", "Qualifier"];
 
 fn invoke_arguments(fields: &Fields<'_>, arguments: Option<&Template>) {
     let keys: Vec<&str> = match arguments {
@@ -247,10 +209,7 @@ fn invoke_arguments(fields: &Fields<'_>, arguments: Option<&Template>) {
         None => Vec::new(),
     };
     if !keys.contains(&"FunctionName") {
-        fields.error(
-            "Arguments",
-            "`lambda:invoke` needs the field `FunctionName`",
-        );
+        fields.error("Arguments", "`lambda:invoke` needs the field `FunctionName`");
     }
     for key in keys {
         if !INVOKE_PARAMETERS.contains(&key) {
@@ -296,17 +255,9 @@ fn choice(report: &Report, fields: &Fields<'_>) -> Choice {
         let output = fields.template("Output");
         let assign = fields.assign();
         fields.finish();
-        Some(Rule {
-            condition: condition?,
-            next: next?.to_string(),
-            output,
-            assign,
-        })
+        Some(Rule { condition: condition?, next: next?.to_string(), output, assign })
     });
-    Choice {
-        rules: rules.collect(),
-        default: fields.string("Default").map(str::to_string),
-    }
+    Choice { rules: rules.collect(), default: fields.string("Default").map(str::to_string) }
 }
 
 fn wait(fields: &Fields<'_>) -> Option<Wait> {
@@ -314,9 +265,7 @@ fn wait(fields: &Fields<'_>) -> Option<Wait> {
     let what = "a time like `2030-01-01T00:00:00Z`";
     let timestamp = fields
         .template_of("Timestamp", what, |value| {
-            value
-                .as_str()
-                .is_some_and(|text| parse_timestamp(text).is_some())
+            value.as_str().is_some_and(|text| parse_timestamp(text).is_some())
         })
         .map(Wait::Timestamp);
     match (seconds, timestamp) {

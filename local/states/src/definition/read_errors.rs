@@ -42,11 +42,7 @@ pub(super) fn retriers(report: &Report, fields: &Fields<'_>) -> Vec<Retrier> {
             Fields::of(report, path, value).map(retrier)
         })
         .collect();
-    all_must_be_last(
-        fields,
-        "Retry",
-        retriers.iter().map(|one| &one.error_equals),
-    );
+    all_must_be_last(fields, "Retry", retriers.iter().map(|one| &one.error_equals));
     retriers
 }
 
@@ -97,10 +93,6 @@ pub(super) fn catchers(report: &Report, fields: &Fields<'_>) -> Vec<Catcher> {
             Some(catcher)
         })
         .collect();
-    all_must_be_last(
-        fields,
-        "Catch",
-        catchers.iter().map(|one| &one.error_equals),
-    );
+    all_must_be_last(fields, "Catch", catchers.iter().map(|one| &one.error_equals));
     catchers
 }

@@ -34,16 +34,10 @@ pub(super) fn map(report: &Report, fields: &Fields<'_>, language: Language) -> O
         tolerated_failure_percentage: fields.template_of(
             "ToleratedFailurePercentage",
             "a number from 0 to 100",
-            |value| {
-                value
-                    .as_f64()
-                    .is_some_and(|number| (0.0..=100.0).contains(&number))
-            },
+            |value| value.as_f64().is_some_and(|number| (0.0..=100.0).contains(&number)),
         ),
-        distributed: is_distributed.then(|| Distributed {
-            label: label.map(str::to_string),
-            reader,
-        }),
+        distributed: is_distributed
+            .then(|| Distributed { label: label.map(str::to_string), reader }),
     };
     if is_distributed {
         check_distributed(fields, label, is_reader && map.items.is_some());
@@ -62,9 +56,7 @@ fn items(fields: &Fields<'_>) -> Option<Template> {
 }
 
 fn limit(fields: &Fields<'_>, name: &'static str) -> Option<Template> {
-    fields.template_of(name, "a whole number of at least 0", |value| {
-        value.as_u64().is_some()
-    })
+    fields.template_of(name, "a whole number of at least 0", |value| value.as_u64().is_some())
 }
 
 fn check_distributed(fields: &Fields<'_>, label: Option<&str>, both: bool) {
@@ -91,10 +83,7 @@ fn check_inline(report: &Report, fields: &Fields<'_>, map: &Map, reader: bool, l
     }
     let tolerances = [
         ("ToleratedFailureCount", &map.tolerated_failure_count),
-        (
-            "ToleratedFailurePercentage",
-            &map.tolerated_failure_percentage,
-        ),
+        ("ToleratedFailurePercentage", &map.tolerated_failure_percentage),
     ];
     for (name, value) in tolerances {
         if value.is_some() {
@@ -118,9 +107,7 @@ fn processor<'a>(
         return None;
     };
     processor.string("Comment");
-    let is_distributed = processor
-        .object("ProcessorConfig")
-        .is_some_and(processor_config);
+    let is_distributed = processor.object("ProcessorConfig").is_some_and(processor_config);
     let flow = flow(report, &processor, language);
     processor.finish();
     Some((flow, is_distributed))
@@ -177,18 +164,12 @@ fn item_reader(fields: &Fields<'_>) -> Option<ItemReader> {
     if let Some(config) = config {
         config.finish();
     }
-    Some(ItemReader {
-        source: source?,
-        arguments: arguments?,
-        max_items,
-    })
+    Some(ItemReader { source: source?, arguments: arguments?, max_items })
 }
 
 fn format(config: &Fields<'_>) -> Option<Format> {
     match config.required("InputType")? {
-        "JSON" => Some(Format::Json {
-            pointer: config.string("ItemsPointer").map(str::to_string),
-        }),
+        "JSON" => Some(Format::Json { pointer: config.string("ItemsPointer").map(str::to_string) }),
         "JSONL" => Some(Format::JsonLines),
         "CSV" => csv(config),
         other => {
@@ -220,10 +201,7 @@ fn csv(config: &Fields<'_>) -> Option<Format> {
             return None;
         }
         ("FIRST_ROW", Some(_)) => {
-            config.error(
-                "CSVHeaders",
-                "`FIRST_ROW` and `CSVHeaders` exclude each other",
-            );
+            config.error("CSVHeaders", "`FIRST_ROW` and `CSVHeaders` exclude each other");
             return None;
         }
         (other, _) => {

@@ -22,13 +22,8 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    pub(crate) const ALL: [Status; 5] = [
-        Status::Running,
-        Status::Succeeded,
-        Status::Failed,
-        Status::TimedOut,
-        Status::Aborted,
-    ];
+    pub(crate) const ALL: [Status; 5] =
+        [Status::Running, Status::Succeeded, Status::Failed, Status::TimedOut, Status::Aborted];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -79,12 +74,8 @@ impl Execution {
             trouble: Trouble::default(),
             events: Vec::new(),
         };
-        let execution = Self {
-            identity: Arc::new(identity),
-            map_run_arn,
-            record: Mutex::new(record),
-            mailbox,
-        };
+        let execution =
+            Self { identity: Arc::new(identity), map_run_arn, record: Mutex::new(record), mailbox };
         (execution, inbox)
     }
 

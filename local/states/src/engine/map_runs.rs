@@ -62,9 +62,7 @@ impl StepFunctions {
 
     pub(crate) fn map_runs(&self, execution_arn: &str) -> Vec<Arc<MapRunRecord>> {
         let runs = lock(&self.inner.map_runs);
-        let runs = runs
-            .values()
-            .filter(|run| run.execution_arn == execution_arn);
+        let runs = runs.values().filter(|run| run.execution_arn == execution_arn);
         runs.cloned().collect()
     }
 
@@ -107,10 +105,8 @@ impl StepFunctions {
         let source =
             std::mem::replace(&mut order.source, crate::map_run::Source::Items(Vec::new()));
         let items = items::read(source, &*self.inner.objects).await?;
-        let definition = Arc::new(Definition {
-            flow: Arc::clone(&order.processor),
-            timeout_seconds: None,
-        });
+        let definition =
+            Arc::new(Definition { flow: Arc::clone(&order.processor), timeout_seconds: None });
         let mut run = MapRun::new(&order, items);
         // Dropping the set drops the runners in it, which aborts their executions.
         let mut children: JoinSet<(usize, Outcome)> = JoinSet::new();

@@ -38,11 +38,7 @@ impl StepFunctions {
         let mut machine = Self::machine(&execution, definition);
         // It is made before the future is polled, so that an execution which is dropped before it
         // could begin counts as aborted, too.
-        let mut running = Running {
-            tasks: JoinSet::new(),
-            by_token: HashMap::new(),
-            execution,
-        };
+        let mut running = Running { tasks: JoinSet::new(), by_token: HashMap::new(), execution };
         Box::pin(async move {
             let mut event = Event::Start;
             loop {
@@ -51,9 +47,7 @@ impl StepFunctions {
                     Action::Finish(outcome) => Some(outcome.clone()),
                     _ => None,
                 });
-                running
-                    .execution
-                    .append(machine.take_events(), outcome.as_ref());
+                running.execution.append(machine.take_events(), outcome.as_ref());
                 if let Some(outcome) = outcome {
                     return outcome;
                 }

@@ -21,9 +21,8 @@ pub(super) fn register(evaluator: &mut Evaluator) -> Result<(), EvaluatorError> 
     evaluator.register_fn("partition", partition)?;
     evaluator.register_fn("range", range)?;
     evaluator.register_fn("hash", hash)?;
-    evaluator.register_fn("uuid", |_: &[JValue]| {
-        Ok(JValue::from(uuid::Uuid::new_v4().to_string()))
-    })?;
+    evaluator
+        .register_fn("uuid", |_: &[JValue]| Ok(JValue::from(uuid::Uuid::new_v4().to_string())))?;
     evaluator.register_fn("parse", parse)?;
     evaluator.register_fn_override("random", random)?;
     evaluator.register_fn_override("eval", |_: &[JValue]| {
@@ -64,9 +63,7 @@ fn partition(arguments: &[JValue]) -> Outcome {
         .filter(|size| *size > 0)
         .ok_or_else(|| refusal("the size of a partition must be positive"))?;
     let parts = items.chunks(size);
-    Ok(JValue::array(
-        parts.map(|part| JValue::array(part.to_vec())).collect(),
-    ))
+    Ok(JValue::array(parts.map(|part| JValue::array(part.to_vec())).collect()))
 }
 
 fn range(arguments: &[JValue]) -> Outcome {
@@ -80,9 +77,7 @@ fn range(arguments: &[JValue]) -> Outcome {
     let mut next = first;
     while (step > 0 && next <= last) || (step < 0 && next >= last) {
         if items.len() == RANGE_LENGTH_MAX {
-            return Err(refusal(format!(
-                "a range may have {RANGE_LENGTH_MAX} elements at most"
-            )));
+            return Err(refusal(format!("a range may have {RANGE_LENGTH_MAX} elements at most")));
         }
         items.push(JValue::from(next));
         next += step;
@@ -94,9 +89,7 @@ fn hash(arguments: &[JValue]) -> Outcome {
     let data = match arguments.first() {
         Some(JValue::Undefined) | None => return Ok(JValue::Undefined),
         Some(JValue::String(text)) => text.to_string(),
-        Some(other) => other
-            .to_json_string()
-            .map_err(|error| refusal(error.to_string()))?,
+        Some(other) => other.to_json_string().map_err(|error| refusal(error.to_string()))?,
     };
     let algorithm = arguments.get(1).and_then(JValue::as_str);
     let digest = match algorithm.unwrap_or("SHA-256") {

@@ -95,11 +95,7 @@ impl Walk {
                 self.node(input, place);
                 self.pairs(pattern, Place::Inner);
             }
-            AstNode::Conditional {
-                condition,
-                then_branch,
-                else_branch,
-            } => {
+            AstNode::Conditional { condition, then_branch, else_branch } => {
                 self.node(condition, place);
                 self.node(then_branch, place);
                 if let Some(branch) = else_branch {
@@ -113,11 +109,7 @@ impl Walk {
                     self.node(term, Place::Inner);
                 }
             }
-            AstNode::Transform {
-                location,
-                update,
-                delete,
-            } => {
+            AstNode::Transform { location, update, delete } => {
                 self.node(location, Place::Inner);
                 self.node(update, Place::Inner);
                 if let Some(delete) = delete {
@@ -153,16 +145,9 @@ impl Walk {
     }
 
     fn binary(&mut self, op: BinaryOp, lhs: &AstNode, rhs: &AstNode, place: Place) {
-        if matches!(
-            op,
-            BinaryOp::ColonEqual | BinaryOp::FocusBind | BinaryOp::IndexBind
-        ) {
+        if matches!(op, BinaryOp::ColonEqual | BinaryOp::FocusBind | BinaryOp::IndexBind) {
             // `$name := value` binds its left side, `step@$name` its right.
-            let (name, value) = if op == BinaryOp::ColonEqual {
-                (lhs, rhs)
-            } else {
-                (rhs, lhs)
-            };
+            let (name, value) = if op == BinaryOp::ColonEqual { (lhs, rhs) } else { (rhs, lhs) };
             if let AstNode::Variable(name) = name {
                 self.bound.insert(name.clone());
             }
@@ -238,11 +223,7 @@ mod tests {
         let names = Names::of(&jsonata_core::parser::parse(source).expect("an expression"));
         let sorted = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>();
         assert_eq!(
-            (
-                sorted(&names.variables),
-                sorted(&names.functions),
-                sorted(&names.states)
-            ),
+            (sorted(&names.variables), sorted(&names.functions), sorted(&names.states)),
             (
                 variables.iter().map(ToString::to_string).collect(),
                 functions.iter().map(ToString::to_string).collect(),
@@ -257,31 +238,11 @@ mod tests {
         check("$a + $b.c[d = $e].f", &["a", "b", "e"], &[], &[]);
         check("($x := 1; $x + $y)", &["y"], &[], &[]);
         check("($f := function($v) { $v * $k }; $f(2))", &["k"], &[], &[]);
-        check(
-            "$map($states.input.rows, function($r) { $r.n })",
-            &[],
-            &["map"],
-            &["input"],
-        );
+        check("$map($states.input.rows, function($r) { $r.n })", &[], &["map"], &["input"]);
         check("$list#$i[$i < 2]", &["list"], &[], &[]);
-        check(
-            "$states.result.Payload ~> $keys",
-            &[],
-            &["keys"],
-            &["result"],
-        );
-        check(
-            "$sort($list, function($l, $r) { $l > $r })",
-            &["list"],
-            &["sort"],
-            &[],
-        );
-        check(
-            "$a ? $states.errorOutput.Error : {'k': $b}",
-            &["a", "b"],
-            &[],
-            &["errorOutput"],
-        );
+        check("$states.result.Payload ~> $keys", &[], &["keys"], &["result"]);
+        check("$sort($list, function($l, $r) { $l > $r })", &["list"], &["sort"], &[]);
+        check("$a ? $states.errorOutput.Error : {'k': $b}", &["a", "b"], &[], &["errorOutput"]);
         check("$list^(>price)[0].{'n': name, 'c': $}", &["list"], &[], &[]);
     }
 

@@ -58,10 +58,7 @@ impl Machine {
         branches: &[Arc<Flow>],
         input: &Payload,
     ) -> Step {
-        let detail = Detail::ChildrenStarted {
-            kind: "Parallel",
-            length: None,
-        };
+        let detail = Detail::ChildrenStarted { kind: "Parallel", length: None };
         self.record_in(thread, detail);
         let mut children = Children::new(branches.len(), branches.len());
         for (index, flow) in branches.iter().enumerate() {
@@ -116,10 +113,7 @@ impl Machine {
         children.waiting = select(map.item_selector.as_ref(), surroundings, 0, items)
             .map_err(|error| self.evaluation_failed(thread, error))?;
         children.waiting.reverse();
-        let detail = Detail::ChildrenStarted {
-            kind: "Map",
-            length: Some(children.results.len()),
-        };
+        let detail = Detail::ChildrenStarted { kind: "Map", length: Some(children.results.len()) };
         self.record_in(thread, detail);
         if children.is_done() {
             return Ok(self.children_done(thread, &children, "Map"));
@@ -147,10 +141,7 @@ impl Machine {
             && let Some((item, input)) = children.waiting.pop()
         {
             let index = item.index;
-            let detail = Detail::IterationStarted {
-                map: current.state.name.clone(),
-                index,
-            };
+            let detail = Detail::IterationStarted { map: current.state.name.clone(), index };
             let child = Thread {
                 parent: Some(Parent { thread: id, index }),
                 flow: Arc::clone(&map.processor),
@@ -182,10 +173,8 @@ impl Machine {
         children.done += 1;
         thread.last_event = last_event;
         if let Kind::Map(map) = &state.kind {
-            let detail = Detail::IterationSucceeded {
-                map: state.name.clone(),
-                index: parent.index,
-            };
+            let detail =
+                Detail::IterationSucceeded { map: state.name.clone(), index: parent.index };
             thread.last_event = self.record(last_event, detail);
             // AWS links the next iteration to the event before the end of this one.
             self.start_iterations(parent.thread, &thread, map, &mut children, last_event);

@@ -35,10 +35,7 @@ impl Machine {
             Source::Items(items) => items.len(),
             Source::Object { .. } | Source::Listing { .. } => 0,
         };
-        let detail = Detail::ChildrenStarted {
-            kind: "Map",
-            length: Some(length),
-        };
+        let detail = Detail::ChildrenStarted { kind: "Map", length: Some(length) };
         self.record_in(thread, detail);
         let label = map.distributed.as_ref().and_then(|map| map.label.clone());
         let label = label.unwrap_or_else(|| self.uuid());
@@ -122,20 +119,14 @@ impl Machine {
             } else {
                 format!("{field} must be between 0 and 100.")
             };
-            Err(EvaluationError {
-                location: field.to_string(),
-                message,
-            })
+            Err(EvaluationError { location: field.to_string(), message })
         };
         let evaluate = || {
             let most = f64::from(u32::MAX);
             let concurrency = limit("MaxConcurrency", &map.max_concurrency, most)?;
             let count = limit("ToleratedFailureCount", &map.tolerated_failure_count, most)?;
-            let percentage = limit(
-                "ToleratedFailurePercentage",
-                &map.tolerated_failure_percentage,
-                100.0,
-            )?;
+            let percentage =
+                limit("ToleratedFailurePercentage", &map.tolerated_failure_percentage, 100.0)?;
             Ok((concurrency, Tolerance { count, percentage }))
         };
         let (concurrency, tolerance) =
@@ -149,11 +140,7 @@ impl Machine {
             Some(number) if number >= 1.0 => number as usize,
             _ => usize::MAX,
         };
-        Ok(MapSettings {
-            concurrency,
-            tolerance,
-            source,
-        })
+        Ok(MapSettings { concurrency, tolerance, source })
     }
 
     /// Where the items come from: `ItemReader`, `Items`, or the state's input.
@@ -178,10 +165,7 @@ impl Machine {
             return Ok(Ok(Source::Items(items)));
         }
         let message = format!("Map state input must be an array but was: {items}");
-        let previous = thread
-            .current
-            .as_ref()
-            .map_or(0, |current| current.before_event);
+        let previous = thread.current.as_ref().map_or(0, |current| current.before_event);
         Err(self.value_refused(thread, previous, None, &message))
     }
 }

@@ -42,9 +42,8 @@ impl Machine {
             return Ok(surroundings.input.clone());
         };
         let arguments = arguments.evaluate("Arguments", &Bindings::new(surroundings));
-        let arguments = arguments
-            .map(Payload::from)
-            .map_err(|error| self.evaluation_failed(thread, error))?;
+        let arguments =
+            arguments.map(Payload::from).map_err(|error| self.evaluation_failed(thread, error))?;
         if arguments.is_too_large() {
             return Err(Failure::output_too_large(&state.name));
         }
@@ -95,11 +94,7 @@ impl Machine {
             .timeout_seconds
             .map(|seconds| self.start_timer(id, Duration::from_secs(seconds)));
         if let Some(current) = &mut thread.current {
-            current.phase = Phase::Task {
-                call,
-                timeout,
-                service,
-            };
+            current.phase = Phase::Task { call, timeout, service };
         }
         Ok(Step::Blocked)
     }
@@ -125,12 +120,9 @@ impl Machine {
             }
         }
         let (field, next, output, assign) = match (&chosen, &choice.default) {
-            (Some((field, rule)), _) => (
-                field.as_str(),
-                &rule.next,
-                rule.output.as_ref(),
-                &rule.assign,
-            ),
+            (Some((field, rule)), _) => {
+                (field.as_str(), &rule.next, rule.output.as_ref(), &rule.assign)
+            }
             (None, Some(default)) => ("", default, state.output.as_ref(), &state.assign),
             (None, None) => {
                 let message = "Failed to transition out of the state. The state does not point \
@@ -142,11 +134,7 @@ impl Machine {
         };
         let plain = surroundings.input.clone();
         let (output, assigned) = self.settle(thread, surroundings, field, output, assign, plain)?;
-        Ok(Step::Leave {
-            next: Next::State(next.clone()),
-            output,
-            assigned,
-        })
+        Ok(Step::Leave { next: Next::State(next.clone()), output, assigned })
     }
 
     fn run_wait(
@@ -200,10 +188,7 @@ impl Machine {
             Ok(value.and_then(|value| value.as_str().map(str::to_string)))
         };
         let evaluate = || {
-            Ok(Trouble {
-                error: text("Error", &fail.error)?,
-                cause: text("Cause", &fail.cause)?,
-            })
+            Ok(Trouble { error: text("Error", &fail.error)?, cause: text("Cause", &fail.cause)? })
         };
         match evaluate() {
             Ok(trouble) => Failure::catchable(trouble),
@@ -256,20 +241,13 @@ fn invocation(arguments: &Value) -> Result<Invocation, String> {
     let fields = arguments
         .as_object()
         .ok_or_else(|| format!("The Arguments must be an object but were: {arguments}"))?;
-    if let Some(unknown) = fields
-        .keys()
-        .find(|key| !INVOKE_PARAMETERS.contains(&key.as_str()))
-    {
-        return Err(format!(
-            "The field '{unknown}' is not supported by lambda:invoke."
-        ));
+    if let Some(unknown) = fields.keys().find(|key| !INVOKE_PARAMETERS.contains(&key.as_str())) {
+        return Err(format!("The field '{unknown}' is not supported by lambda:invoke."));
     }
     let text = |name: &str| match fields.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => Err(format!(
-            "The field '{name}' must be a string but was: {other}"
-        )),
+        Some(other) => Err(format!("The field '{name}' must be a string but was: {other}")),
     };
     let function = text("FunctionName")?
         .ok_or("The field 'FunctionName' is required but was missing.".to_string())?;

@@ -23,25 +23,16 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn catchable(trouble: Trouble) -> Self {
-        Self {
-            trouble,
-            is_terminal: false,
-        }
+        Self { trouble, is_terminal: false }
     }
 
     pub(crate) fn named(error: &str, cause: impl Into<String>) -> Self {
-        Self::catchable(Trouble {
-            error: Some(error.to_string()),
-            cause: Some(cause.into()),
-        })
+        Self::catchable(Trouble { error: Some(error.to_string()), cause: Some(cause.into()) })
     }
 
     /// AWS: `States.Runtime` can be neither retried nor caught, not even by name.
     pub(crate) fn runtime(cause: impl Into<String>) -> Self {
-        Self {
-            is_terminal: true,
-            ..Self::named("States.Runtime", cause)
-        }
+        Self { is_terminal: true, ..Self::named("States.Runtime", cause) }
     }
 
     /// What a state made is larger than a state may hand on.
@@ -50,18 +41,12 @@ impl Failure {
             "The state/task '{state}' returned a result with a size exceeding the maximum number \
              of bytes service limit."
         );
-        Self {
-            is_terminal: true,
-            ..Self::named("States.DataLimitExceeded", cause)
-        }
+        Self { is_terminal: true, ..Self::named("States.DataLimitExceeded", cause) }
     }
 
     /// `$states.errorOutput`.
     fn output(&self) -> Payload {
-        let fields = [
-            ("Error", &self.trouble.error),
-            ("Cause", &self.trouble.cause),
-        ];
+        let fields = [("Error", &self.trouble.error), ("Cause", &self.trouble.cause)];
         let fields = fields
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_string(), json!(value.as_ref()?))));
@@ -89,10 +74,8 @@ impl Retrier {
             clippy::cast_precision_loss,
             reason = "seconds in a definition have at most 27 bits"
         )]
-        let (first, most) = (
-            self.interval_seconds as f64,
-            self.max_delay_seconds.map(|seconds| seconds as f64),
-        );
+        let (first, most) =
+            (self.interval_seconds as f64, self.max_delay_seconds.map(|seconds| seconds as f64));
         let exponent = i32::try_from(retry.saturating_sub(1)).unwrap_or(i32::MAX);
         let delay = first * self.backoff_rate.powi(exponent);
         delay.min(most.unwrap_or(f64::MAX))
@@ -170,10 +153,7 @@ impl Machine {
             return self.end_thread(thread, failure);
         };
         let output = failure.output();
-        let surroundings = Surroundings {
-            error_output: Some(output.clone()),
-            ..surroundings
-        };
+        let surroundings = Surroundings { error_output: Some(output.clone()), ..surroundings };
         let settled = self.settle(
             &mut thread,
             &surroundings,
@@ -197,9 +177,8 @@ impl Machine {
             return false;
         };
         let retriers = current.state.retry.iter().zip(&mut current.retries);
-        let first = retriers
-            .into_iter()
-            .find(|(retrier, _)| failure.is_named_by(&retrier.error_equals));
+        let first =
+            retriers.into_iter().find(|(retrier, _)| failure.is_named_by(&retrier.error_equals));
         let Some((retrier, done)) = first else {
             return false;
         };
@@ -208,11 +187,8 @@ impl Machine {
         }
         *done += 1;
         let longest = retrier.delay_seconds(*done).min(DELAY_SECONDS_LONGEST);
-        let seconds = if retrier.jitter {
-            self.random.random_range(0.0..=longest)
-        } else {
-            longest
-        };
+        let seconds =
+            if retrier.jitter { self.random.random_range(0.0..=longest) } else { longest };
         let timer = self.start_timer(id, Duration::from_secs_f64(seconds));
         if let Some(current) = &mut thread.current {
             current.phase = Phase::Retrying { timer };
@@ -244,10 +220,7 @@ impl Machine {
         thread.last_event = child.last_event;
         let child_state = child.current.as_ref().map(|current| &current.state.kind);
         if let Some(map) = &map {
-            let detail = Detail::IterationFailed {
-                map: map.clone(),
-                index: parent.index,
-            };
+            let detail = Detail::IterationFailed { map: map.clone(), index: parent.index };
             self.record(child.last_event, detail);
         } else if matches!(child_state, Some(Kind::Task(_))) {
             // A Parallel, unlike a Map, aborts the very task that failed.
@@ -262,10 +235,7 @@ impl Machine {
         for (index, child) in children.active() {
             let last_event = self.abort(child);
             if let (Some(map), Some(last_event)) = (map, last_event) {
-                let detail = Detail::IterationAborted {
-                    map: map.to_string(),
-                    index,
-                };
+                let detail = Detail::IterationAborted { map: map.to_string(), index };
                 self.record(last_event, detail);
             }
         }

@@ -19,17 +19,11 @@ pub(crate) enum Event {
     /// The execution begins. The first event, and only the first.
     Start,
     /// A function answered, or could not be called.
-    TaskFinished {
-        call: Token,
-        result: Result<Value, Trouble>,
-    },
+    TaskFinished { call: Token, result: Result<Value, Trouble> },
     /// The time of an [`Action::StartTimer`] is over.
     TimerFired { timer: Token },
     /// All executions of a distributed map are done.
-    MapRunFinished {
-        run: Token,
-        result: Result<Payload, Failure>,
-    },
+    MapRunFinished { run: Token, result: Result<Payload, Failure> },
     /// Somebody stops the execution.
     Stop(Trouble),
 }

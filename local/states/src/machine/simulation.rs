@@ -123,10 +123,7 @@ impl World {
 }
 
 pub(super) fn trouble(error: &str) -> Trouble {
-    Trouble {
-        error: Some(error.to_string()),
-        cause: Some(format!("{error} happened")),
-    }
+    Trouble { error: Some(error.to_string()), cause: Some(format!("{error} happened")) }
 }
 
 fn identity(input: Value) -> Identity {
@@ -158,18 +155,13 @@ pub(super) struct Transcript {
 impl Transcript {
     /// The events as the API answers them.
     pub(super) fn history(&self) -> Vec<Value> {
-        self.events
-            .iter()
-            .map(|event| event.to_json(true))
-            .collect()
+        self.events.iter().map(|event| event.to_json(true)).collect()
     }
 
     /// The types of the events.
     pub(super) fn types(&self) -> Vec<String> {
         let types = self.history().into_iter();
-        types
-            .map(|event| event["type"].as_str().expect("a type").to_string())
-            .collect()
+        types.map(|event| event["type"].as_str().expect("a type").to_string()).collect()
     }
 
     /// The output, or `{"error", "cause"}`, or the name of another end.

@@ -44,9 +44,8 @@ fn retries_wait_longer_each_time_up_to_a_limit() {
         let mut retrier = retrier.clone();
         retrier["ErrorEquals"] = json!(["Boom"]);
         let definition = machine(&json!({"A": task(&json!({"Retry": [retrier]}))}));
-        let run = World::default()
-            .function("f", [Reply::Error("Boom")])
-            .run(&definition, json!({}));
+        let run =
+            World::default().function("f", [Reply::Error("Boom")]).run(&definition, json!({}));
         assert_eq!(run.waits(), waits);
         assert_eq!(run.calls.len(), waits.len() + 1);
         assert_eq!(run.result(), failed("Boom"));
@@ -72,21 +71,14 @@ fn full_jitter_waits_between_nothing_and_the_delay() {
         "MaxAttempts": 200,
         "JitterStrategy": "FULL",
     }]);
-    let run = World::default().function("f", [Reply::Error("Boom")]).run(
-        &machine(&json!({"A": task(&json!({"Retry": retry}))})),
-        json!({}),
-    );
+    let run = World::default()
+        .function("f", [Reply::Error("Boom")])
+        .run(&machine(&json!({"A": task(&json!({"Retry": retry}))})), json!({}));
     let waits = run.waits();
     assert_eq!(waits.len(), 200);
-    assert!(
-        waits.iter().all(|wait| (0.0..=10.0).contains(wait)),
-        "{waits:?}"
-    );
+    assert!(waits.iter().all(|wait| (0.0..=10.0).contains(wait)), "{waits:?}");
     let mean = waits.iter().sum::<f64>() / 200.0;
-    assert!(
-        (4.0..6.0).contains(&mean),
-        "the mean of {waits:?} is {mean}"
-    );
+    assert!((4.0..6.0).contains(&mean), "the mean of {waits:?} is {mean}");
 }
 
 #[test]
@@ -97,10 +89,9 @@ fn each_retrier_counts_its_own_attempts_and_the_first_that_matches_decides() {
         {"ErrorEquals": ["States.ALL"], "MaxAttempts": 9, "IntervalSeconds": 100},
     ]);
     let replies = ["Two", "One", "Two", "One"].map(Reply::Error);
-    let run = World::default().function("f", replies).run(
-        &machine(&json!({"A": task(&json!({"Retry": retry}))})),
-        json!({}),
-    );
+    let run = World::default()
+        .function("f", replies)
+        .run(&machine(&json!({"A": task(&json!({"Retry": retry}))})), json!({}));
     // The second `One` finds its retrier used up; the one for all errors is not asked.
     assert_eq!(run.waits(), [10.0, 1.0, 10.0]);
     assert_eq!(run.result(), failed("One"));
@@ -145,9 +136,8 @@ fn a_function_by_its_arn_has_events_of_its_own_and_no_envelope() {
     let definition = machine(&json!({
         "A": {"Type": "Task", "Resource": arn, "TimeoutSeconds": 9, "End": true},
     }));
-    let run = World::default()
-        .function(arn, [ok(json!("answer"))])
-        .run(&definition, json!({"a": 1}));
+    let run =
+        World::default().function(arn, [ok(json!("answer"))]).run(&definition, json!({"a": 1}));
     assert_eq!(run.result(), json!("answer"));
     let history = run.history();
     assert_eq!(
@@ -165,10 +155,7 @@ fn a_function_by_its_arn_has_events_of_its_own_and_no_envelope() {
             },
         })
     );
-    assert_eq!(
-        run.types()[3..5],
-        ["LambdaFunctionStarted", "LambdaFunctionSucceeded"]
-    );
+    assert_eq!(run.types()[3..5], ["LambdaFunctionStarted", "LambdaFunctionSucceeded"]);
 }
 
 #[test]
@@ -252,16 +239,11 @@ fn an_evaluation_error_can_be_caught_and_says_where_it_was() {
         })),
         "Caught": {"Type": "Pass", "End": true},
     }));
-    let run = World::default()
-        .function("f", [ok(json!({}))])
-        .run(&definition, json!({}));
+    let run = World::default().function("f", [ok(json!({}))]).run(&definition, json!({}));
     let cause = "An error occurred while executing the state 'A' (entered at the event id #2). \
                  The JSONata expression '$states.result.nothing' specified for the field \
                  'Output/rows[0]' returned nothing (undefined).";
-    assert_eq!(
-        run.result(),
-        json!({"Error": "States.QueryEvaluationError", "Cause": cause})
-    );
+    assert_eq!(run.result(), json!({"Error": "States.QueryEvaluationError", "Cause": cause}));
     assert_eq!(
         run.history()[5]["evaluationFailedEventDetails"],
         json!({
@@ -280,14 +262,8 @@ fn a_task_that_takes_too_long_times_out_without_a_cause() {
         .function("f", [Reply::Value(31, json!("late"))])
         .run(&definition, json!({}));
     assert_eq!(run.waits(), [30.0]);
-    assert_eq!(
-        run.result(),
-        json!({"error": "States.Timeout", "cause": null})
-    );
-    assert_eq!(
-        run.history()[2]["taskScheduledEventDetails"]["timeoutInSeconds"],
-        json!(30)
-    );
+    assert_eq!(run.result(), json!({"error": "States.Timeout", "cause": null}));
+    assert_eq!(run.history()[2]["taskScheduledEventDetails"]["timeoutInSeconds"], json!(30));
     assert_eq!(run.types()[4], "TaskTimedOut");
 
     let run = World::default()
@@ -303,10 +279,7 @@ fn the_execution_times_out_wherever_it_is() {
     let run = World::default().run(&definition, json!({}));
     assert_eq!(run.outcome, Some(Outcome::TimedOut));
     assert_eq!(run.took, Duration::from_mins(1));
-    assert_eq!(
-        run.types(),
-        ["ExecutionStarted", "WaitStateEntered", "ExecutionTimedOut"]
-    );
+    assert_eq!(run.types(), ["ExecutionStarted", "WaitStateEntered", "ExecutionTimedOut"]);
 }
 
 #[test]
@@ -318,10 +291,7 @@ fn a_stopped_execution_ends_at_once() {
         .run(&definition, json!({}));
     assert_eq!(run.result(), json!("aborted"));
     assert_eq!(run.took, Duration::from_secs(5));
-    assert_eq!(
-        run.types().last().map(String::as_str),
-        Some("ExecutionAborted")
-    );
+    assert_eq!(run.types().last().map(String::as_str), Some("ExecutionAborted"));
 }
 
 #[test]
@@ -337,22 +307,10 @@ fn waits_last_as_long_as_they_say() {
     }
     check(&json!({"Seconds": 0}), json!({}), &[]);
     check(&json!({"Seconds": 7}), json!({}), &[7.0]);
-    check(
-        &json!({"Seconds": "{% $states.input %}"}),
-        json!(12),
-        &[12.0],
-    );
+    check(&json!({"Seconds": "{% $states.input %}"}), json!(12), &[12.0]);
     // The simulated world begins in 1970.
-    check(
-        &json!({"Timestamp": "1970-01-01T01:00:30+01:00"}),
-        json!({}),
-        &[30.0],
-    );
-    check(
-        &json!({"Timestamp": "{% $states.input %}"}),
-        json!("1969-12-31T23:59:59Z"),
-        &[],
-    );
+    check(&json!({"Timestamp": "1970-01-01T01:00:30+01:00"}), json!({}), &[30.0]);
+    check(&json!({"Timestamp": "{% $states.input %}"}), json!("1969-12-31T23:59:59Z"), &[]);
 }
 
 #[test]
@@ -368,11 +326,7 @@ fn values_that_can_not_be_waited_for_are_refused() {
             json!({"error": "States.QueryEvaluationError", "cause": format!("{prefix}{message}")})
         );
     }
-    check(
-        "Seconds",
-        json!(-1),
-        "The Seconds field must be a positive integer but was: -1",
-    );
+    check("Seconds", json!(-1), "The Seconds field must be a positive integer but was: -1");
     check(
         "Seconds",
         json!("1"),
@@ -595,10 +549,7 @@ fn a_distributed_map_leaves_its_executions_to_the_shell() {
         ]
     );
     let order = &run.orders[0];
-    assert_eq!(
-        (order.label.as_str(), order.concurrency),
-        ("Queries", 10_000)
-    );
+    assert_eq!((order.label.as_str(), order.concurrency), ("Queries", 10_000));
     let prefix = "arn:aws:states:us-east-1:000000000000:mapRun:machine/Queries:";
     assert!(order.arn.starts_with(prefix), "{}", order.arn);
 }
@@ -642,14 +593,8 @@ fn the_functions_that_aws_adds_are_there() {
     check("$partition([1,2,3,4,5], 2)", &json!([[1, 2], [3, 4], [5]]));
     check("$range(1, 9, 4)", &json!([1, 5, 9]));
     check("$range(3, 1, -1)", &json!([3, 2, 1]));
-    check(
-        "$hash('input data', 'SHA-1')",
-        &json!("aaff4a450a104cd177d28d18d74485e8cae074b7"),
-    );
-    check(
-        "$hash('', 'MD5')",
-        &json!("d41d8cd98f00b204e9800998ecf8427e"),
-    );
+    check("$hash('input data', 'SHA-1')", &json!("aaff4a450a104cd177d28d18d74485e8cae074b7"));
+    check("$hash('', 'MD5')", &json!("d41d8cd98f00b204e9800998ecf8427e"));
     check("$parse('{\"a\":[1]}').a[0]", &json!(1));
     check("$random(42) = $random(42)", &json!(true));
     check("$length($uuid())", &json!(36));
@@ -668,9 +613,7 @@ fn a_result_that_is_too_large_can_be_caught_and_an_output_that_is_can_not() {
         }))
     };
     let run = |text: &str, output: &str| {
-        World::default()
-            .function("f", [ok(json!(text))])
-            .run(&definition(output), json!({}))
+        World::default().function("f", [ok(json!(text))]).run(&definition(output), json!({}))
     };
     // Two bytes of every JSON string are its quotes.
     let largest = "a".repeat(262_142);
@@ -715,10 +658,7 @@ fn fail_names_its_error_and_cause_by_expressions() {
     });
     let input = json!({"Error": "Query.Failed"});
     let run = World::default().run(&machine(&json!({"A": state})), input);
-    assert_eq!(
-        run.result(),
-        json!({"error": "Query.Failed", "cause": "run run"})
-    );
+    assert_eq!(run.result(), json!({"error": "Query.Failed", "cause": "run run"}));
 }
 
 /// The largest number of iterations that ran at the same time.

@@ -54,21 +54,11 @@ impl Current {
 /// What a state waits for.
 pub(super) enum Phase {
     Entered,
-    Task {
-        call: Token,
-        timeout: Option<Token>,
-        service: Service,
-    },
-    Waiting {
-        timer: Token,
-    },
-    Retrying {
-        timer: Token,
-    },
+    Task { call: Token, timeout: Option<Token>, service: Service },
+    Waiting { timer: Token },
+    Retrying { timer: Token },
     Children(Children),
-    MapRun {
-        run: Token,
-    },
+    MapRun { run: Token },
 }
 
 /// What is to be done inside the machine before it waits again.
@@ -85,9 +75,5 @@ pub(super) enum Step {
     /// The state is done, with a result if its type has one.
     Complete(Option<Payload>),
     /// The state is done by a rule of its own.
-    Leave {
-        next: Next,
-        output: Payload,
-        assigned: Vec<(String, Payload)>,
-    },
+    Leave { next: Next, output: Payload, assigned: Vec<(String, Payload)> },
 }

@@ -17,9 +17,8 @@ impl Machine {
             return;
         };
         let state_name = current.state.name.clone();
-        let Phase::Task {
-            timeout, service, ..
-        } = std::mem::replace(&mut current.phase, Phase::Entered)
+        let Phase::Task { timeout, service, .. } =
+            std::mem::replace(&mut current.phase, Phase::Entered)
         else {
             return;
         };
@@ -39,10 +38,7 @@ impl Machine {
                 self.complete(id, thread, Some(result));
             }
             Err(trouble) => {
-                let detail = Detail::Failed {
-                    service,
-                    trouble: trouble.clone(),
-                };
+                let detail = Detail::Failed { service, trouble: trouble.clone() };
                 self.record_in(&mut thread, detail);
                 self.fail(id, thread, Failure::catchable(trouble));
             }
@@ -68,14 +64,8 @@ impl Machine {
         match std::mem::replace(&mut current.phase, Phase::Entered) {
             Phase::Task { call, service, .. } => {
                 self.cancel(call);
-                let trouble = Trouble {
-                    error: Some("States.Timeout".to_string()),
-                    cause: None,
-                };
-                let detail = Detail::TimedOut {
-                    service,
-                    trouble: trouble.clone(),
-                };
+                let trouble = Trouble { error: Some("States.Timeout".to_string()), cause: None };
+                let detail = Detail::TimedOut { service, trouble: trouble.clone() };
                 self.record_in(&mut thread, detail);
                 self.fail(id, thread, Failure::catchable(trouble));
             }

@@ -126,17 +126,10 @@ async fn a_workflow_runs_its_queries_in_executions_of_a_distributed_map() {
     let runs = stack.ok("ListMapRuns", json!({"executionArn": arn})).await;
     let run = &runs["mapRuns"][0]["mapRunArn"];
     let prefix = "arn:aws:states:us-east-1:000000000000:mapRun:workflow/Queries:";
-    assert!(
-        run.as_str().is_some_and(|run| run.starts_with(prefix)),
-        "{run}"
-    );
+    assert!(run.as_str().is_some_and(|run| run.starts_with(prefix)), "{run}");
     let described = stack.ok("DescribeMapRun", json!({"mapRunArn": run})).await;
     assert_eq!(
-        (
-            &described["status"],
-            &described["maxConcurrency"],
-            &described["itemCounts"]["succeeded"]
-        ),
+        (&described["status"], &described["maxConcurrency"], &described["itemCounts"]["succeeded"]),
         (&json!("SUCCEEDED"), &json!(8), &json!(100))
     );
     let request = json!({"mapRunArn": run, "maxResults": 1000, "statusFilter": "SUCCEEDED"});
@@ -156,11 +149,7 @@ async fn an_object_that_is_missing_fails_the_map_run() {
     let input = json!({"bucket": "bucket", "key": "missing.json"});
     let execution = stack.run(&machine, "run-1", &input).await;
     assert_eq!(
-        (
-            &execution["status"],
-            &execution["error"],
-            &execution["cause"]
-        ),
+        (&execution["status"], &execution["error"], &execution["cause"]),
         (
             &json!("FAILED"),
             &json!("States.ItemReaderFailed"),
@@ -176,11 +165,7 @@ async fn the_error_of_a_function_becomes_that_of_the_execution() {
     let execution = stack.run(&machine, "run-1", &json!({"fail": true})).await;
     let cause = r#"{"errorType":"Job.Invalid","errorMessage":"no queries"}"#;
     assert_eq!(
-        (
-            &execution["status"],
-            &execution["error"],
-            &execution["cause"]
-        ),
+        (&execution["status"], &execution["error"], &execution["cause"]),
         (&json!("FAILED"), &json!("Job.Invalid"), &json!(cause))
     );
 }
@@ -213,10 +198,7 @@ async fn invoking_a_function_answers_what_the_sdk_would() {
             "StatusCode": 200,
         })
     );
-    assert_eq!(
-        metadata["HttpHeaders"]["x-amzn-RequestId"],
-        json!("request-1")
-    );
+    assert_eq!(metadata["HttpHeaders"]["x-amzn-RequestId"], json!("request-1"));
     assert_eq!(metadata["AllHttpHeaders"]["Content-Length"], json!(["14"]));
 }
 
@@ -234,10 +216,7 @@ async fn a_function_that_is_not_there_is_named() {
     });
     let machine = stack.create("machine", &definition).await;
     let execution = stack.run(&machine, "run", &json!({})).await;
-    assert_eq!(
-        execution["error"],
-        json!("Lambda.ResourceNotFoundException")
-    );
+    assert_eq!(execution["error"], json!("Lambda.ResourceNotFoundException"));
     let cause = execution["cause"].as_str().expect("a cause");
     let expected = "Function not found: nowhere (Service: AWSLambda; Status Code: 404; \
                     Error Code: ResourceNotFoundException; Request ID: ";
@@ -268,9 +247,7 @@ async fn the_same_name_and_input_is_the_same_execution_while_it_runs() {
     });
     let other = stack.call("StartExecution", start("{}")).await;
     assert_eq!(other, (400, exists.clone()));
-    stack
-        .ok("StopExecution", json!({"executionArn": arn}))
-        .await;
+    stack.ok("StopExecution", json!({"executionArn": arn})).await;
     let over = stack.call("StartExecution", start(r#"{"a":1}"#)).await;
     assert_eq!(over, (400, exists));
 }
@@ -301,9 +278,7 @@ async fn stopping_an_execution_aborts_the_executions_of_its_map_runs() {
     let machine = stack.create("machine", &definition).await;
     let arn = stack.begin(&machine, "run", &json!({})).await;
     stack.calls_of("hang", 2).await;
-    stack
-        .ok("StopExecution", json!({"executionArn": arn}))
-        .await;
+    stack.ok("StopExecution", json!({"executionArn": arn})).await;
     stack.dropped_calls_of("hang", 2).await;
     let runs = stack.ok("ListMapRuns", json!({"executionArn": arn})).await;
     let run = json!({"mapRunArn": runs["mapRuns"][0]["mapRunArn"]});
@@ -336,37 +311,17 @@ async fn stopping_an_execution_drops_the_call_that_runs() {
     stack.calls_of("hang", 1).await;
     let stop = json!({"executionArn": arn, "error": "Enough", "cause": "of it"});
     let stopped = stack.ok("StopExecution", stop.clone()).await;
-    let execution = stack
-        .ok("DescribeExecution", json!({"executionArn": arn}))
-        .await;
+    let execution = stack.ok("DescribeExecution", json!({"executionArn": arn})).await;
     assert_eq!(
-        (
-            &execution["status"],
-            &execution["error"],
-            &execution["cause"],
-            &execution["stopDate"]
-        ),
-        (
-            &json!("ABORTED"),
-            &json!("Enough"),
-            &json!("of it"),
-            &stopped["stopDate"]
-        )
+        (&execution["status"], &execution["error"], &execution["cause"], &execution["stopDate"]),
+        (&json!("ABORTED"), &json!("Enough"), &json!("of it"), &stopped["stopDate"])
     );
     let request = json!({"executionArn": arn, "reverseOrder": true, "maxResults": 1});
     let last = stack.ok("GetExecutionHistory", request).await;
     let event = &last["events"][0];
     assert_eq!(
-        (
-            &event["type"],
-            &event["id"],
-            &event["executionAbortedEventDetails"]
-        ),
-        (
-            &json!("ExecutionAborted"),
-            &json!(5),
-            &json!({"error": "Enough", "cause": "of it"})
-        )
+        (&event["type"], &event["id"], &event["executionAbortedEventDetails"]),
+        (&json!("ExecutionAborted"), &json!(5), &json!({"error": "Enough", "cause": "of it"}))
     );
     stack.dropped_calls_of("hang", 1).await;
     // Stopping what is over changes nothing.
@@ -424,10 +379,7 @@ async fn a_state_machine_is_created_once_changed_and_deleted() {
         "__type": "StateMachineAlreadyExists",
         "message": format!("State Machine Already Exists: '{machine}'"),
     });
-    assert_eq!(
-        stack.call("CreateStateMachine", create).await,
-        (400, exists)
-    );
+    assert_eq!(stack.call("CreateStateMachine", create).await, (400, exists));
 
     let update = json!({"stateMachineArn": machine, "definition": other.to_string()});
     stack.ok("UpdateStateMachine", update).await;
@@ -442,10 +394,7 @@ async fn a_state_machine_is_created_once_changed_and_deleted() {
         "__type": "StateMachineDoesNotExist",
         "message": format!("State Machine Does Not Exist: '{machine}'"),
     });
-    assert_eq!(
-        stack.call("DescribeStateMachine", by_arn).await,
-        (400, gone)
-    );
+    assert_eq!(stack.call("DescribeStateMachine", by_arn).await, (400, gone));
 }
 
 #[tokio::test]
@@ -457,27 +406,11 @@ async fn requests_that_can_not_be_served_are_refused_by_name() {
     let start =
         |name: &str, input: &str| json!({"stateMachineArn": machine, "name": name, "input": input});
     let rows = [
-        (
-            "DescribeStateMachine",
-            json!({"stateMachineArn": missing}),
-            "StateMachineDoesNotExist",
-        ),
-        (
-            "DescribeStateMachine",
-            json!({"stateMachineArn": "machine"}),
-            "InvalidArn",
-        ),
-        (
-            "DescribeStateMachine",
-            json!({"stateMachineArn": execution}),
-            "InvalidArn",
-        ),
+        ("DescribeStateMachine", json!({"stateMachineArn": missing}), "StateMachineDoesNotExist"),
+        ("DescribeStateMachine", json!({"stateMachineArn": "machine"}), "InvalidArn"),
+        ("DescribeStateMachine", json!({"stateMachineArn": execution}), "InvalidArn"),
         ("DescribeStateMachine", json!({}), "ValidationException"),
-        (
-            "DescribeExecution",
-            json!({"executionArn": execution}),
-            "ExecutionDoesNotExist",
-        ),
+        ("DescribeExecution", json!({"executionArn": execution}), "ExecutionDoesNotExist"),
         ("StartExecution", start("a b", "{}"), "InvalidName"),
         ("StartExecution", start("a", "{"), "InvalidExecutionInput"),
         (
@@ -491,24 +424,12 @@ async fn requests_that_can_not_be_served_are_refused_by_name() {
             json!({"executionArn": execution, "maxResults": 1}),
             "ExecutionDoesNotExist",
         ),
-        (
-            "UpdateStateMachine",
-            json!({"stateMachineArn": machine}),
-            "MissingRequiredParameter",
-        ),
-        (
-            "CreateActivity",
-            json!({"name": "a"}),
-            "UnknownOperationException",
-        ),
+        ("UpdateStateMachine", json!({"stateMachineArn": machine}), "MissingRequiredParameter"),
+        ("CreateActivity", json!({"name": "a"}), "UnknownOperationException"),
     ];
     for (operation, request, expected) in rows {
         let (status, answer) = stack.call(operation, request).await;
-        assert_eq!(
-            (status, &answer["__type"]),
-            (400, &json!(expected)),
-            "{operation} {answer}"
-        );
+        assert_eq!((status, &answer["__type"]), (400, &json!(expected)), "{operation} {answer}");
     }
 }
 
@@ -529,17 +450,11 @@ async fn a_definition_is_refused_with_every_fault() {
                    SCHEMA_VALIDATION_FAILED: a Wait needs `Seconds` or `Timestamp` at \
                    /States/B/Seconds'";
     let expected = json!({"__type": "InvalidDefinition", "message": message});
-    assert_eq!(
-        stack.call("CreateStateMachine", create).await,
-        (400, expected)
-    );
+    assert_eq!(stack.call("CreateStateMachine", create).await, (400, expected));
     let validate = json!({"definition": definition});
     let validated = stack.ok("ValidateStateMachineDefinition", validate).await;
     assert_eq!(
-        (
-            &validated["result"],
-            validated["diagnostics"].as_array().map(Vec::len)
-        ),
+        (&validated["result"], validated["diagnostics"].as_array().map(Vec::len)),
         (&json!("FAIL"), Some(2))
     );
 }
@@ -550,14 +465,9 @@ async fn shutting_down_stops_what_runs_and_starts_nothing_more() {
     let machine = stack.create("machine", &waiting()).await;
     let arn = stack.begin(&machine, "run", &json!({})).await;
     stack.engine.shut_down();
-    let execution = stack
-        .ok("DescribeExecution", json!({"executionArn": arn}))
-        .await;
+    let execution = stack.ok("DescribeExecution", json!({"executionArn": arn})).await;
     assert_eq!(execution["status"], json!("ABORTED"));
     let start = json!({"stateMachineArn": machine, "name": "other"});
     let (status, answer) = stack.call("StartExecution", start).await;
-    assert_eq!(
-        (status, &answer["__type"]),
-        (503, &json!("ServiceUnavailable"))
-    );
+    assert_eq!((status, &answer["__type"]), (503, &json!("ServiceUnavailable")));
 }

@@ -29,9 +29,8 @@ impl Stack {
     pub(crate) async fn start() -> Self {
         let functions = Arc::new(Functions::default());
         let invoke = "/2015-03-31/functions/{name}/invocations";
-        let lambda = Router::new()
-            .route(invoke, post(call_function))
-            .with_state(Arc::clone(&functions));
+        let lambda =
+            Router::new().route(invoke, post(call_function)).with_state(Arc::clone(&functions));
         let objects = Arc::new(Store::default());
         let engine = StepFunctions::new(Config {
             account: "000000000000".to_string(),
@@ -66,10 +65,7 @@ impl Stack {
             .await
             .expect("an answer");
         let status = response.status().as_u16();
-        (
-            status,
-            response.json().await.expect("an answer that is JSON"),
-        )
+        (status, response.json().await.expect("an answer that is JSON"))
     }
 
     pub(crate) async fn ok(&self, operation: &str, request: Value) -> Value {
@@ -101,10 +97,7 @@ impl Stack {
             "name": name, "definition": definition.to_string(), "roleArn": ROLE,
         });
         let answer = self.ok("CreateStateMachine", request).await;
-        answer["stateMachineArn"]
-            .as_str()
-            .expect("an ARN")
-            .to_string()
+        answer["stateMachineArn"].as_str().expect("an ARN").to_string()
     }
 
     pub(crate) async fn begin(&self, machine: &str, name: &str, input: &Value) -> String {
@@ -145,9 +138,7 @@ async fn wait_for(counts: &Mutex<HashMap<String, usize>>, function: &str, count:
 
 async fn serve(router: Router) -> String {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .expect("a port");
+    let listener = tokio::net::TcpListener::bind(address).await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, router).await });
     format!("http://{address}")
@@ -161,9 +152,7 @@ impl Objects for Store {
     async fn get(&self, bucket: &str, key: &str) -> Result<Bytes, ObjectError> {
         let objects = self.0.lock().expect("the objects");
         let object = objects.get(bucket).and_then(|bucket| bucket.get(key));
-        object
-            .cloned()
-            .ok_or_else(|| ObjectError::NoSuchKey(key.to_string()))
+        object.cloned().ok_or_else(|| ObjectError::NoSuchKey(key.to_string()))
     }
 
     async fn list(&self, bucket: &str, _prefix: &str) -> Result<Vec<ObjectEntry>, ObjectError> {
@@ -243,8 +232,6 @@ fn execute(functions: &Functions, event: &Value) -> Response {
         ("throttled", 1) => {
             function_error(&json!({"errorType": "Query.Throttled", "errorMessage": "later"}))
         }
-        _ => json!({"state": "SUCCEEDED", "rows": 2})
-            .to_string()
-            .into_response(),
+        _ => json!({"state": "SUCCEEDED", "rows": 2}).to_string().into_response(),
     }
 }

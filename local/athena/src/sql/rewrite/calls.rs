@@ -68,9 +68,7 @@ pub(super) fn rewrite(function: &Function) -> Result<Option<Expr>, Failure> {
             Ok(Some(cast(value, DataType::Date)))
         }
         ("concat" | "if" | "count_if" | "date", _) => Err(wrong()),
-        ("try", _) => {
-            Err(Failure::at(Kind::NotSupported, at, "try is not supported; try_cast is"))
-        }
+        ("try", _) => Err(Failure::at(Kind::NotSupported, at, "try is not supported; try_cast is")),
         (name, _) if UNSIGNED.contains(&name) => {
             Ok(Some(cast(Expr::Function(function.clone()), DataType::BigInt(None))))
         }
@@ -158,11 +156,5 @@ fn count_if(function: &Function, condition: Expr) -> Expr {
 }
 
 fn cast(expr: Expr, data_type: DataType) -> Expr {
-    Expr::Cast {
-        kind: CastKind::Cast,
-        expr: Box::new(expr),
-        data_type,
-        array: false,
-        format: None,
-    }
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
 }

@@ -23,7 +23,8 @@ pub(super) fn rewrite(expr: &Expr) -> Result<Option<Expr>, Failure> {
         },
         Expr::Cast { kind, expr: inner, data_type, .. } => cast(expr, kind, inner, data_type)?,
         Expr::Extract { field, expr: inner, .. } => {
-            let name = part_name(field).ok_or_else(|| unsupported(expr, "this field of EXTRACT"))?;
+            let name =
+                part_name(field).ok_or_else(|| unsupported(expr, "this field of EXTRACT"))?;
             Some(call(name, vec![inner.as_ref().clone()]))
         }
         Expr::Substring { expr: inner, substring_from, substring_for, .. } => {
@@ -44,9 +45,7 @@ pub(super) fn rewrite(expr: &Expr) -> Result<Option<Expr>, Failure> {
             Some(call(name, vec![inner.as_ref().clone()]))
         }
         Expr::Trim { .. } => return Err(unsupported(expr, "TRIM of given characters")),
-        Expr::Ceil { expr: inner, field } => {
-            Some(call("ceil", vec![rounded(expr, inner, field)?]))
-        }
+        Expr::Ceil { expr: inner, field } => Some(call("ceil", vec![rounded(expr, inner, field)?])),
         Expr::Floor { expr: inner, field } => {
             Some(call("floor", vec![rounded(expr, inner, field)?]))
         }
@@ -170,11 +169,7 @@ fn like(negated: bool, value: &Expr, pattern: &Expr, escape: Option<&str>) -> Op
     })
 }
 
-fn subscripts(
-    whole: &Expr,
-    root: &Expr,
-    chain: &[AccessExpr],
-) -> Result<Option<Expr>, Failure> {
+fn subscripts(whole: &Expr, root: &Expr, chain: &[AccessExpr]) -> Result<Option<Expr>, Failure> {
     let mut found = root.clone();
     for access in chain {
         match access {

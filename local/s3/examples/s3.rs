@@ -1,4 +1,4 @@
-//! Serves a directory as S3: `cargo run -p local-s3 --example serve -- DIRECTORY [ADDRESS]`.
+//! Serves a directory as S3: `cargo run -p local-s3 --example s3 -- DIRECTORY [ADDRESS]`.
 //! Access key and secret are both `test`.
 
 use std::error::Error;

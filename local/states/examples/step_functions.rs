@@ -44,9 +44,7 @@ impl Objects for Files {
     async fn get(&self, bucket: &str, key: &str) -> Result<Bytes, ObjectError> {
         let path = self.bucket(bucket)?.join(key);
         let content = tokio::fs::read(path).await;
-        content
-            .map(Bytes::from)
-            .map_err(|_| ObjectError::NoSuchKey(key.to_string()))
+        content.map(Bytes::from).map_err(|_| ObjectError::NoSuchKey(key.to_string()))
     }
 
     async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<ObjectEntry>, ObjectError> {
@@ -86,9 +84,7 @@ async fn main() -> std::io::Result<()> {
         account: "000000000000".to_string(),
         region: "us-east-1".to_string(),
         lambda_endpoint: arguments.lambda,
-        objects: Arc::new(Files {
-            root: arguments.objects,
-        }),
+        objects: Arc::new(Files { root: arguments.objects }),
     });
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port));
     let listener = tokio::net::TcpListener::bind(address).await?;
