@@ -67,7 +67,8 @@ pub enum Command {
     Run(RunArgs),
     /// Start the stack on this machine and keep it until Ctrl-C or SIGTERM.
     ///
-    /// Prints every endpoint and how the AWS CLI, curl and sftp reach it. The state of a stack is in
+    /// Prints every endpoint and how the AWS CLI, curl and sftp reach it. A job that is posted to it is
+    /// delivered to the `sftp_host` that it names. The state of a stack is in
     /// `--work-dir`; the next start finds the objects there again.
     #[command(after_help = LOCAL_EXAMPLES, after_long_help = format!("{LOCAL_EXAMPLES}\n\n{EXIT_CODES}"))]
     Local(LocalArgs),

@@ -109,6 +109,7 @@ AWS (S3, Athena, Lambda, Step Functions)  {aws}
 Jobs  {api}
   curl -i {api}/jobs -H 'content-type: application/json' -d @job.json
   curl {api}/jobs/RUN_ID
+  A job is delivered to the sftp_host that it names; to try one, name the server below.
 
 SFTP  {sftp}
   sftp -P {port} {user}@{host}
@@ -154,6 +155,7 @@ AWS (S3, Athena, Lambda, Step Functions)  http://127.0.0.1:4566
 Jobs  http://127.0.0.1:8080
   curl -i http://127.0.0.1:8080/jobs -H 'content-type: application/json' -d @job.json
   curl http://127.0.0.1:8080/jobs/RUN_ID
+  A job is delivered to the sftp_host that it names; to try one, name the server below.
 
 SFTP  127.0.0.1:2222
   sftp -P 2222 acme@127.0.0.1

@@ -229,3 +229,20 @@ async fn a_long_list_of_queries_runs_through_the_distributed_map() {
     assert_eq!(text, "n\n41\n");
     scenario.end().await;
 }
+
+/// The CSV is larger than one part of an upload, so it is sent to S3 in several. What was hashed
+/// while it was written and what was hashed while it was delivered must be the same bytes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_of_several_parts_arrives_whole() {
+    let scenario = Scenario::start().await;
+    let sql = "SELECT l_orderkey, l_comment, n FROM lineitem CROSS JOIN (VALUES (1), (2), (3), (4), (5)) AS t (n)";
+    scenario.put_query("large", sql).await;
+    let view = scenario.run(&scenario.job(&["large"])).await.expect("the job is accepted");
+    assert_eq!(view.status, RunState::Succeeded, "{:?}", view.failure);
+    let csv = view.queries[0].csv.clone().unwrap();
+    assert!(csv.size_bytes > 8 * 1024 * 1024, "{} bytes are one part", csv.size_bytes);
+    assert_eq!(view.delivery.unwrap()["sha256"], csv.sha256);
+    let text = fs::read_to_string(scenario.partner().join("inbox/large.csv")).unwrap();
+    assert_eq!((text.len() as u64, text.lines().count() as u64), (csv.size_bytes, csv.rows + 1));
+    scenario.end().await;
+}

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use end_to_end::{QUERIES_BUCKET, RESULTS_BUCKET, Scenario};
+use end_to_end::{RESULTS_BUCKET, Scenario};
 use serde_json::{Value, json};
 
 async fn call(scenario: &Scenario, function: &str, event: &Value) -> Value {
@@ -38,6 +38,11 @@ async fn every_function_called_twice_gives_one_file_and_one_query_execution_each
         let task = json!({ "run": run, "query": query });
         let outcome = twice(&scenario, "execute-single-query", &task).await;
         assert_eq!(outcome, json!({ "status": "SUCCEEDED" }));
+        // As if the first call had died before it wrote its record: Athena knows the token.
+        let record = format!("athena-results/r1/results/{}.json", query["name"].as_str().unwrap());
+        scenario.stack().store().delete(RESULTS_BUCKET, &record).await.unwrap();
+        let outcome = call(&scenario, "execute-single-query", &task).await;
+        assert_eq!(outcome, json!({ "status": "SUCCEEDED" }));
     }
     let objects =
         scenario.stack().store().list(RESULTS_BUCKET, "athena-results/r1/athena/").await.unwrap();
@@ -70,6 +75,18 @@ async fn every_function_called_twice_gives_one_file_and_one_query_execution_each
     }
     assert_eq!(scenario.delivered(), ["inbox/r1.zip"]);
 
+    let stop = json!({ "action": "stop", "run": run });
+    assert_eq!(twice(&scenario, "results-gatherer", &stop).await, json!({ "cancelled": 0 }));
+    let fail = json!({
+        "action": "fail", "run": run, "run_id": "r1", "started_at": started_at, "file": file,
+        "delivery": first, "failure": { "state": "RecordSuccess", "error": "E", "cause": "c" },
+    });
+    twice(&scenario, "results-gatherer", &fail).await;
+    let key = "athena-results/r1/manifest.json";
+    let manifest = scenario.stack().store().get(RESULTS_BUCKET, key).await.unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!((&manifest["status"], &manifest["delivery"]), (&json!("FAILED"), &first));
+
     let finish = json!({ "action": "finish", "run": run, "file": file, "delivery": first });
     let recorded = twice(&scenario, "results-gatherer", &finish).await;
     assert_eq!(recorded["manifest"], "s3://acme-results/athena-results/r1/manifest.json");
@@ -89,7 +106,8 @@ async fn sql_that_changes_after_the_plan_is_not_run() {
         scenario.stack().lambda().invoke("execute-single-query", payload, false).await.unwrap();
     let error: Value = serde_json::from_slice(&invocation.payload).unwrap();
     assert_eq!(error["errorType"], "Query.Changed");
-    let objects = scenario.stack().store().list(QUERIES_BUCKET, "queries/").await.unwrap();
-    assert_eq!(objects.len(), 1);
+    let store = scenario.stack().store();
+    let started = store.list(RESULTS_BUCKET, "athena-results/r1/athena/").await.unwrap();
+    assert_eq!(started, []);
     scenario.end().await;
 }

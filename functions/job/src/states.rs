@@ -198,6 +198,12 @@ pub enum GatherTask {
         /// The job's output prefix, if it says one.
         #[serde(default)]
         output_prefix: Option<String>,
+        /// The file, if it was made before the failure.
+        #[serde(default)]
+        file: Option<Deliverable>,
+        /// The transporter's receipt, if the file was delivered before the failure.
+        #[serde(default)]
+        delivery: Option<Value>,
         /// What failed.
         failure: Failure,
     },

@@ -48,7 +48,8 @@ pub enum RunState {
     Running,
     /// The file is there, and delivered if the job says to whom.
     Succeeded,
-    /// It failed; the old file at the recipient, if any, is untouched.
+    /// It failed. The file is at the recipient all the same if there is a receipt: only what came
+    /// after the delivery failed then.
     Failed,
     /// It took longer than the state machine allows.
     TimedOut,

@@ -114,7 +114,16 @@ pub async fn act(
             Ok(Answer::Recorded { manifest: Some(location.to_string()) })
         }
         GatherTask::Stop { run } => stop(athena, storage, &run).await,
-        GatherTask::Fail { run, run_id, started_at, output_bucket, output_prefix, failure } => {
+        GatherTask::Fail {
+            run,
+            run_id,
+            started_at,
+            output_bucket,
+            output_prefix,
+            failure,
+            file,
+            delivery,
+        } => {
             let failure = RecordedFailure::of_state(failure.state, failure.error, &failure.cause);
             let layout = run
                 .as_ref()
@@ -134,8 +143,8 @@ pub async fn act(
                 finished_at: now,
                 data_scanned_bytes: 0,
                 queries,
-                file: None,
-                delivery: None,
+                file,
+                delivery,
                 failure: Some(failure),
             };
             let location = write_manifest(storage, &layout, manifest).await?;

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use aws_io::{Failure, Storage, StorageError, run_files};
+use aws_io::{Failure, ObjectWriter, Storage, StorageError, run_files};
 use jiff::{Timestamp, tz::TimeZone};
 use job::{
     ErrorName,
@@ -62,10 +62,38 @@ impl Failure for ZipS3FolderError {
 /// See [`ZipS3FolderError`]. Nothing of a failed archive is left in S3.
 pub async fn zip(storage: &Storage, task: ZipTask) -> Result<Zipped, ZipS3FolderError> {
     let run = task.run;
-    let layout = run.layout();
-    let location = layout.archive();
-    let mut archive = Archive::new(&run);
+    let location = run.layout().archive();
     let mut upload = storage.writer(location.clone(), "application/zip");
+    let filled = fill(storage, &run, &mut upload).await;
+    let (members, sha256) = match filled {
+        Ok(filled) => filled,
+        Err(error) => {
+            upload.abort().await;
+            return Err(error);
+        }
+    };
+    let object = upload.finish().await?;
+    info!(run.id = %run.run_id, members, size_bytes = object.size_bytes, "made the archive");
+    Ok(Zipped {
+        file: Deliverable {
+            uri: location.to_string(),
+            etag: object.etag,
+            size_bytes: object.size_bytes,
+            sha256,
+            file_name: run.file_name,
+        },
+        members,
+    })
+}
+
+/// Writes the whole archive; gives the number of its members and its SHA-256.
+async fn fill(
+    storage: &Storage,
+    run: &Run,
+    upload: &mut ObjectWriter,
+) -> Result<(usize, String), ZipS3FolderError> {
+    let layout = run.layout();
+    let mut archive = Archive::new(run);
     let mut digest = Sha256::new();
     let mut members = 0;
     for record in run_files::records(storage, &layout).await? {
@@ -82,18 +110,7 @@ pub async fn zip(storage: &Storage, task: ZipTask) -> Result<Zipped, ZipS3Folder
     let bytes = archive.finish()?;
     digest.update(&bytes);
     upload.write(&bytes).await?;
-    let object = upload.finish().await?;
-    info!(run.id = %run.run_id, members, size_bytes = object.size_bytes, "made the archive");
-    Ok(Zipped {
-        file: Deliverable {
-            uri: location.to_string(),
-            etag: object.etag,
-            size_bytes: object.size_bytes,
-            sha256: format!("{:x}", digest.finalize()),
-            file_name: run.file_name,
-        },
-        members,
-    })
+    Ok((members, format!("{:x}", digest.finalize())))
 }
 
 /// The bytes of an archive, taken out as they come.

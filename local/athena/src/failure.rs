@@ -195,7 +195,7 @@ impl From<DataFusionError> for Failure {
             DataFusionError::ParquetError(error) => Self::new(Kind::BadData, error.to_string()),
             DataFusionError::IoError(error) => Self::new(Kind::BadData, error.to_string()),
             DataFusionError::ObjectStore(error) => Self::new(Kind::BadData, error.to_string()),
-            other => Self::new(Kind::Internal, other.strip_backtrace()),
+            other => Self::new(Kind::Internal, first_line(&other.strip_backtrace())),
         }
     }
 }

@@ -54,7 +54,9 @@ impl Sessions {
         }
         let database = request.database.as_deref().unwrap_or("default").to_lowercase();
         check_tables(&query.ast, &self.data, &database)?;
-        let state = self.session(&database)?;
+        let mut state = self.session(&database)?;
+        // `current_date` and the like are the time of this call.
+        state.mark_start_execution();
         let statement = ast::Statement::Query(Box::new(query.ast));
         let statement = PlannedStatement::Statement(Box::new(statement));
         let logical = state.statement_to_plan(statement).await?;

@@ -85,6 +85,28 @@ impl ObjectWriter {
         Ok(ObjectInfo { etag, size_bytes })
     }
 
+    /// Gives the object up and removes what was sent of it.
+    ///
+    /// Dropping the writer does the same in the background, which a Lambda that has answered may
+    /// never come to.
+    pub async fn abort(mut self) {
+        if let Some(upload) = self.upload.take() {
+            self.abort_request(upload).await;
+        }
+    }
+
+    fn abort_request(&self, mut upload: Upload) -> impl Future<Output = ()> + Send + use<> {
+        let request = self.client.abort_multipart_upload().bucket(&self.location.bucket);
+        let request = request.key(&self.location.key).upload_id(&upload.id);
+        async move {
+            // Parts that are still on their way would outlive the abort.
+            upload.running.shutdown().await;
+            if let Err(error) = request.send().await {
+                tracing::warn!(upload.id, %error, "an abandoned upload could not be aborted");
+            }
+        }
+    }
+
     fn part_bytes(&self) -> usize {
         let begun = self.upload.as_ref().map_or(0, |upload| upload.parts_begun);
         PART_BYTES << (begun / 1000)
@@ -178,22 +200,8 @@ impl Upload {
 
 impl Drop for ObjectWriter {
     fn drop(&mut self) {
-        let (Some(upload), Ok(runtime)) = (self.upload.take(), Handle::try_current()) else {
-            return;
-        };
-        let request = self
-            .client
-            .abort_multipart_upload()
-            .bucket(&self.location.bucket)
-            .key(&self.location.key);
-        let request = request.upload_id(upload.id.clone());
-        runtime.spawn(async move {
-            // Parts that are still on their way would outlive the abort.
-            let mut running = upload.running;
-            running.shutdown().await;
-            if let Err(error) = request.send().await {
-                tracing::warn!(upload.id = upload.id, error = %error, "an abandoned upload could not be aborted");
-            }
-        });
+        if let (Some(upload), Ok(runtime)) = (self.upload.take(), Handle::try_current()) {
+            runtime.spawn(self.abort_request(upload));
+        }
     }
 }

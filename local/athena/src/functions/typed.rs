@@ -43,6 +43,20 @@ impl FunctionRewrite for TypedRewrite {
     ) -> Result<Transformed<Expr>> {
         match expr {
             Expr::BinaryExpr(binary) => rewrite_binary(binary, schema),
+            Expr::InList(list) => {
+                let left = list.expr.get_type(schema)?;
+                for item in &list.list {
+                    check_operands(Operator::Eq, &left, &item.get_type(schema)?)?;
+                }
+                Ok(Transformed::no(Expr::InList(list)))
+            }
+            Expr::Between(between) => {
+                let left = between.expr.get_type(schema)?;
+                for bound in [&between.low, &between.high] {
+                    check_operands(Operator::GtEq, &left, &bound.get_type(schema)?)?;
+                }
+                Ok(Transformed::no(Expr::Between(between)))
+            }
             Expr::Cast(cast) => {
                 let to = cast.field.data_type();
                 Ok(match self.rounded(&cast.expr, to, schema)? {

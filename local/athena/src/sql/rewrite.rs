@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, LimitClause, Query, Select, SelectItem, SetExpr, Value, VisitMut, VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, Ident, LimitClause, OrderByKind, Query, Select, SelectItem,
+    SetExpr, TableFactor, Value, VisitMut, VisitorMut,
 };
 
 use super::names::{REPEATED, UNNAMED, own_name};
@@ -21,6 +22,9 @@ pub(super) fn rewrite(query: &mut Query) -> Result<(), Failure> {
     }
 }
 
+/// The one table function that Athena has a syntax for.
+pub(super) const UNNEST: &str = "unnest";
+
 struct Rewriter;
 
 impl VisitorMut for Rewriter {
@@ -30,6 +34,14 @@ impl VisitorMut for Rewriter {
         fetch_to_limit(query);
         // Before its expressions change: the names of columns are those that were written.
         name_columns(&mut query.body);
+        order_by_names(query);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Failure> {
+        if let Some(unnest) = unnested(factor) {
+            *factor = unnest;
+        }
         ControlFlow::Continue(())
     }
 
@@ -49,6 +61,25 @@ impl VisitorMut for Rewriter {
     }
 }
 
+/// `UNNEST(…)`, which the parser takes for a call of a table function of that name.
+fn unnested(factor: &TableFactor) -> Option<TableFactor> {
+    let TableFactor::Table { name, alias, args: Some(args), .. } = factor else { return None };
+    if !name.to_string().eq_ignore_ascii_case(UNNEST) {
+        return None;
+    }
+    let arrays = args.args.iter().map(|argument| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(array)) => Some(array.clone()),
+        _ => None,
+    });
+    Some(TableFactor::UNNEST {
+        alias: alias.clone(),
+        array_exprs: arrays.collect::<Option<Vec<_>>>()?,
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality: false,
+    })
+}
+
 /// `FETCH FIRST n ROWS ONLY` is `LIMIT n`.
 fn fetch_to_limit(query: &mut Query) {
     let Some(fetch) = query.fetch.take() else { return };
@@ -62,6 +93,27 @@ fn fetch_to_limit(query: &mut Query) {
                 offset: None,
                 limit_by: Vec::new(),
             });
+        }
+    }
+}
+
+/// After `SELECT DISTINCT`, DataFusion orders by what is selected only under its new name.
+fn order_by_names(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_ref() else { return };
+    let Some(OrderByKind::Expressions(orders)) = query.order_by.as_mut().map(|by| &mut by.kind)
+    else {
+        return;
+    };
+    if select.distinct.is_none() {
+        return;
+    }
+    for order in orders {
+        let named = select.projection.iter().find_map(|item| match item {
+            SelectItem::ExprWithAlias { expr, alias } if *expr == order.expr => Some(alias),
+            _ => None,
+        });
+        if let Some(alias) = named {
+            order.expr = Expr::Identifier(alias.clone());
         }
     }
 }

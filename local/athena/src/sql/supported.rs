@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::position;
+use super::rewrite::UNNEST;
 use crate::failure::{Failure, Kind, Position};
 
 /// Refuses clauses that would be ignored or mean something else.
@@ -130,9 +131,13 @@ fn odd_join(operator: &JoinOperator) -> Option<&'static str> {
 
 fn odd_factor(factor: &TableFactor) -> Option<&'static str> {
     match factor {
-        TableFactor::Table { args, version, sample, with_hints, partitions, .. } => {
+        TableFactor::Table { name, args, version, sample, with_hints, partitions, .. } => {
+            let is_unnest = name.to_string().eq_ignore_ascii_case(UNNEST);
+            let with_ordinality =
+                matches!(factor, TableFactor::Table { with_ordinality: true, .. });
             let checks = [
-                (args.is_some(), "a table function"),
+                (args.is_some() && !is_unnest, "a table function"),
+                (with_ordinality, "WITH ORDINALITY"),
                 (version.is_some(), "a table version"),
                 (sample.is_some(), "TABLESAMPLE"),
                 (!with_hints.is_empty() || !partitions.is_empty(), "a table hint"),
