@@ -77,7 +77,9 @@ pub fn success(outcome: &Outcome) -> String {
     }
     if let Some(made) = &view.file {
         line("size", format!("{} bytes", HumanCount(made.size_bytes)));
-        line("sha256", made.sha256.clone());
+        if let Some(sha256) = &made.sha256 {
+            line("sha256", sha256.clone());
+        }
         line("object", made.uri.clone());
     }
     if let Some(receipt) = receipt {

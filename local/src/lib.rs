@@ -11,7 +11,7 @@ mod objects;
 mod stack;
 mod wiring;
 
-pub use local_athena::{Athena, Faults as AthenaFaults};
+pub use local_athena::{Athena, Faults as AthenaFaults, InjectedFailure, Refusal, WorkGroup};
 pub use local_s3::{Store, StoreError};
 pub use local_sftp::{Fault as SftpFault, Faults as SftpFaults};
 

@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 
 use crate::{
     objects::StoredObjects,
-    wiring::{self, JOB_API, ROUTES, STATE_MACHINE},
+    wiring::{self, EXECUTE_SINGLE_QUERY, JOB_API, ROUTES, STATE_MACHINE},
 };
 
 const ACCOUNT: &str = "000000000000";
@@ -57,6 +57,10 @@ pub struct StackConfig {
     pub concurrent_queries_max: usize,
     /// How many processes one function has at the most.
     pub processes_max: usize,
+    /// Athena's work groups beside `primary`.
+    pub work_groups: Vec<WorkGroup>,
+    /// How long one call of execute-single-query waits for its query, in seconds.
+    pub query_wait_seconds: u64,
 }
 
 impl StackConfig {
@@ -82,6 +86,8 @@ impl StackConfig {
             log_filter: "info".to_owned(),
             concurrent_queries_max: 20,
             processes_max: 8,
+            work_groups: Vec::new(),
+            query_wait_seconds: 6,
         }
     }
 }
@@ -177,9 +183,18 @@ impl Stack {
         let store = Store::open(&objects_dir).await?;
         let state_machine_arn =
             format!("arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{STATE_MACHINE}");
-        let job_api_environment = [("STATE_MACHINE_ARN", state_machine_arn.clone())];
         let functions =
-            wiring::functions(&config.functions_dir, &config.log_filter, &job_api_environment);
+            wiring::functions(
+                &config.functions_dir,
+                &config.log_filter,
+                |function| match function {
+                    JOB_API => vec![("STATE_MACHINE_ARN", state_machine_arn.clone())],
+                    EXECUTE_SINGLE_QUERY => {
+                        vec![("QUERY_WAIT_SECONDS", config.query_wait_seconds.to_string())]
+                    }
+                    _ => Vec::new(),
+                },
+            );
         let lambda = Lambda::new(local_lambda::Config {
             log_dir: Some(log_dir),
             processes_max: config.processes_max,
@@ -192,7 +207,7 @@ impl Stack {
             region: REGION.to_owned(),
             data_dir: config.data_dir,
             results: objects.clone(),
-            work_groups: vec![WorkGroup::new("primary")],
+            work_groups: config.work_groups,
             concurrent_queries_max: config.concurrent_queries_max,
         });
         let step_functions = StepFunctions::new(local_states::Config {

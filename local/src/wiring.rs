@@ -15,6 +15,9 @@ pub const STATE_MACHINE: &str = "athena-workflow";
 /// The function behind the HTTP API.
 pub(crate) const JOB_API: &str = "job-api";
 
+/// The function whose waiting is a setting.
+pub(crate) const EXECUTE_SINGLE_QUERY: &str = "execute-single-query";
+
 /// The routes of the HTTP API; all lead to [`JOB_API`].
 pub(crate) const ROUTES: &[&str] = &["POST /jobs", "GET /jobs/{run_id}"];
 
@@ -34,10 +37,10 @@ const FUNCTIONS: &[Deployed] = &[
         timeout_seconds: 300,
     },
     Deployed {
-        name: "execute-single-query",
+        name: EXECUTE_SINGLE_QUERY,
         placeholder: Some("ExecuteSingleQueryFunctionArn"),
         memory_mb: 512,
-        timeout_seconds: 300,
+        timeout_seconds: 870,
     },
     Deployed {
         name: "results-gatherer",
@@ -66,21 +69,19 @@ const FUNCTIONS: &[Deployed] = &[
     Deployed { name: JOB_API, placeholder: None, memory_mb: 256, timeout_seconds: 30 },
 ];
 
-/// The functions, their binaries below `directory`.
+/// The functions, their binaries below `directory`, each with its own `settings`.
 pub(crate) fn functions(
     directory: &Path,
     log_filter: &str,
-    job_api_environment: &[(&str, String)],
+    settings: impl Fn(&str) -> Vec<(&'static str, String)>,
 ) -> Vec<Function> {
     FUNCTIONS
         .iter()
         .map(|function| {
             let mut environment =
                 BTreeMap::from([("AWS_LAMBDA_LOG_LEVEL".to_owned(), log_filter.to_owned())]);
-            if function.name == JOB_API {
-                let own = job_api_environment.iter();
-                environment.extend(own.map(|(name, value)| ((*name).to_owned(), value.clone())));
-            }
+            let own = settings(function.name).into_iter();
+            environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
             Function {
                 name: function.name.to_owned(),
                 binary: directory.join(function.name),
@@ -133,36 +134,52 @@ mod tests {
         assert_eq!(serde_json::from_str::<Value>(&renamed).unwrap(), inline["States"]);
     }
 
-    fn retried(value: &Value, names: &mut BTreeSet<String>) {
-        match value {
-            Value::Object(fields) => {
-                for (field, value) in fields {
-                    if field == "Retry" {
-                        let retriers = value.as_array().into_iter().flatten();
-                        let errors =
-                            retriers.flat_map(|retrier| retrier["ErrorEquals"].as_array().unwrap());
-                        names.extend(errors.map(|name| name.as_str().unwrap().to_owned()));
-                    } else {
-                        retried(value, names);
-                    }
-                }
-            }
-            Value::Array(items) => items.iter().for_each(|item| retried(item, names)),
-            _ => {}
+    /// Every task below `value`: what it calls, and the names that it retries.
+    fn tasks(value: &Value, found: &mut Vec<(String, BTreeSet<String>)>) {
+        if value["Type"] == "Task" {
+            let arguments = &value["Arguments"];
+            let action = arguments["Payload"]["action"].as_str().unwrap_or_default();
+            let called = format!("{} {action}", arguments["FunctionName"].as_str().unwrap());
+            let retriers = value["Retry"].as_array().into_iter().flatten();
+            let names = retriers.flat_map(|retrier| retrier["ErrorEquals"].as_array().unwrap());
+            let names = names.map(|name| name.as_str().unwrap().to_owned()).collect();
+            found.push((called.trim_end().to_owned(), names));
+        } else {
+            let fields = value.as_object().into_iter().flatten().map(|(_, value)| value);
+            fields.for_each(|value| tasks(value, found));
         }
     }
 
+    /// Each function's retryable names are retried where it is called, and no others are.
     #[test]
-    fn the_workflow_retries_what_is_retryable_and_nothing_else() {
-        let mut names = BTreeSet::new();
-        retried(&serde_json::from_str(WORKFLOW).unwrap(), &mut names);
-        let aws = ["Lambda.", "Runtime.", "Sandbox.", "States."];
-        names.retain(|name| !aws.iter().any(|prefix| name.starts_with(prefix)));
-        let retryable: BTreeSet<String> = ErrorName::ALL
-            .iter()
-            .filter(|name| name.is_retryable())
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(names, retryable);
+    fn every_task_retries_what_its_function_may_mend_by_another_try() {
+        let mut found = Vec::new();
+        tasks(&serde_json::from_str(WORKFLOW).unwrap(), &mut found);
+        assert_eq!(found.len(), 13);
+        for (called, mut names) in found {
+            let aws = ["Lambda.", "Runtime.", "Sandbox.", "States."];
+            names.retain(|name| !aws.iter().any(|prefix| name.starts_with(prefix)));
+            let expected: &[ErrorName] = match called.as_str() {
+                "${QueryLoaderFunctionArn}"
+                | "${ZipS3FolderFunctionArn}"
+                | "${ResultsGathererFunctionArn} gather"
+                | "${ResultsGathererFunctionArn} finish"
+                | "${ResultsGathererFunctionArn} fail" => &[ErrorName::StorageUnavailable],
+                "${ExecuteSingleQueryFunctionArn}"
+                | "${ResultsGathererFunctionArn} stop"
+                | "${ResultsGathererFunctionArn} fail_query" => &[
+                    ErrorName::QueryThrottled,
+                    ErrorName::QueryUnavailable,
+                    ErrorName::StorageUnavailable,
+                ],
+                "${FileTransporterFunctionArn}" => {
+                    &[ErrorName::TransportUnavailable, ErrorName::StorageUnavailable]
+                }
+                "${ExtractS3KeyFunctionArn}" => &[],
+                other => panic!("{other}"),
+            };
+            assert!(expected.iter().all(|name| name.is_retryable()), "{called}");
+            assert_eq!(names, expected.iter().map(ToString::to_string).collect(), "{called}");
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! The whole workflow over the stack on a laptop, with the real binaries.
 
+mod archives;
 mod arrows;
 mod bad_input;
 mod command;
+mod many;
+mod memory;
+mod running;
 mod tpch;
 mod twice;

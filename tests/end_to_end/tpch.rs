@@ -4,14 +4,13 @@ use std::{
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use datafusion::{
     arrow::util::display::{ArrayFormatter, FormatOptions},
     prelude::{ParquetReadOptions, SessionConfig, SessionContext},
 };
-use end_to_end::{RESULTS_BUCKET, Scenario, sample_data};
+use end_to_end::{RESULTS_BUCKET, Scenario, other_programs_accept, sample_data};
 use job::{
     record::{Manifest, QueryState},
     view::RunState,
@@ -135,46 +134,12 @@ async fn the_tpch_queries_arrive_as_one_archive_with_the_rows_that_datafusion_gi
     assert!(manifest.data_scanned_bytes > 0);
     let delivery = manifest.delivery.unwrap();
     assert_eq!(delivery["remote_path"], format!("/{}", delivered[0]));
-    assert_eq!(delivery["sha256"], manifest.file.unwrap().sha256);
+    assert_eq!(delivery["sha256"], manifest.file.unwrap().sha256.unwrap());
     scenario.end().await;
 }
 
 fn date_of(timestamp: &str) -> &str {
     &timestamp[..10]
-}
-
-/// `unzip`, 7-Zip and Python's `zipfile` read the archive and find no fault.
-fn other_programs_accept(archive: &Path) {
-    let path = archive.to_str().unwrap();
-    let python =
-        "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); sys.exit(z.testzip() is not None)";
-    for command in
-        [vec!["unzip", "-tq", path], vec!["7z", "t", path], vec!["python3", "-c", python, path]]
-    {
-        match Command::new(command[0]).args(&command[1..]).output() {
-            Ok(output) => assert!(
-                output.status.success(),
-                "{command:?}: {}{}",
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            ),
-            Err(error) => assert!(!servers_are_required(), "`{}` can not run: {error}", command[0]),
-        }
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the continuous integration says it by this variable"
-)]
-fn servers_are_required() -> bool {
-    let required = std::env::var("ATHENA_WORKFLOW_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
-    if !required {
-        eprintln!(
-            "a program to read the archive is missing; ATHENA_WORKFLOW_REQUIRE_SERVERS=1 makes that a failure"
-        );
-    }
-    required
 }
 
 #[tokio::test]

@@ -76,7 +76,10 @@ async fn every_function_called_twice_gives_one_file_and_one_query_execution_each
     assert_eq!(scenario.delivered(), ["inbox/r1.zip"]);
 
     let stop = json!({ "action": "stop", "run": run });
-    assert_eq!(twice(&scenario, "results-gatherer", &stop).await, json!({ "cancelled": 0 }));
+    assert_eq!(
+        twice(&scenario, "results-gatherer", &stop).await,
+        json!({ "cancelled": 0, "failure": null })
+    );
     let fail = json!({
         "action": "fail", "run": run, "run_id": "r1", "started_at": started_at, "file": file,
         "delivery": first, "failure": { "state": "RecordSuccess", "error": "E", "cause": "c" },

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     sync::OnceLock,
     time::Duration,
 };
@@ -91,6 +92,33 @@ impl Scenario {
         put.expect("an object can be written");
     }
 
+    /// Puts an index of these queries where jobs look for it.
+    pub async fn put_index<'a>(&self, entries: impl IntoIterator<Item = (&'a str, Value)>) {
+        let queries: serde_json::Map<String, Value> =
+            entries.into_iter().map(|(name, entry)| (name.to_owned(), entry)).collect();
+        let bytes = bytes::Bytes::from(json!({ "queries": queries }).to_string());
+        let key = "queries/query_index.json";
+        let put =
+            self.stack.store().put(QUERIES_BUCKET, key, Some("application/json"), bytes).await;
+        put.expect("an object can be written");
+    }
+
+    /// Calls an operation of Athena's API.
+    pub async fn athena(&self, operation: &str, request: &Value) -> Value {
+        self.call(&format!("AmazonAthena.{operation}"), request).await
+    }
+
+    /// Calls an operation of Step Functions' API.
+    pub async fn step_functions(&self, operation: &str, request: &Value) -> Value {
+        self.call(&format!("AWSStepFunctions.{operation}"), request).await
+    }
+
+    async fn call(&self, target: &str, request: &Value) -> Value {
+        let post = self.http.post(&self.stack.endpoints().aws).header("x-amz-target", target);
+        let answer = post.json(request).send().await.expect("the endpoint answers");
+        answer.json().await.expect("an answer is JSON")
+    }
+
     /// A job over these queries that delivers to the partner.
     pub fn job(&self, query_names: &[&str]) -> Value {
         let endpoints = self.stack.endpoints();
@@ -171,6 +199,40 @@ pub fn sample_data() -> PathBuf {
         data
     })
     .clone()
+}
+
+/// `unzip`, 7-Zip and Python's `zipfile` read the archive and find no fault.
+pub fn other_programs_accept(archive: &Path) {
+    let path = archive.to_str().unwrap();
+    let python =
+        "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); sys.exit(z.testzip() is not None)";
+    for command in
+        [vec!["unzip", "-tq", path], vec!["7z", "t", path], vec!["python3", "-c", python, path]]
+    {
+        match Command::new(command[0]).args(&command[1..]).output() {
+            Ok(output) => assert!(
+                output.status.success(),
+                "{command:?}: {}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+            Err(error) => assert!(!servers_are_required(), "`{}` can not run: {error}", command[0]),
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the continuous integration says it by this variable"
+)]
+fn servers_are_required() -> bool {
+    let required = std::env::var("ATHENA_WORKFLOW_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
+    if !required {
+        eprintln!(
+            "a program to read the archive is missing; ATHENA_WORKFLOW_REQUIRE_SERVERS=1 makes that a failure"
+        );
+    }
+    required
 }
 
 fn list_files(root: &Path, directory: &Path, files: &mut Vec<String>) {

@@ -1,9 +1,12 @@
 //! What every function needs of AWS: the SDK's configuration, S3 as streams with a stated memory
-//! bound, and the entry of a Lambda whose errors keep their names.
+//! bound, Athena (behind the feature `athena`), and the entry of a Lambda whose errors keep their
+//! names.
 //!
-//! The SDK's types stop here for S3: [`Storage`] speaks of [`job::S3Location`], bytes and
+//! The SDK's types stop here: [`Storage`] speaks of [`job::S3Location`], bytes and
 //! [`StorageError`].
 
+#[cfg(feature = "athena")]
+pub mod athena;
 pub mod lambda;
 pub mod run_files;
 pub mod sdk;
@@ -13,8 +16,10 @@ mod storage;
 pub use crate::{
     lambda::Failure,
     storage::{
-        ObjectInfo, Storage, StorageError,
+        COPIES_IN_FLIGHT, ListedObject, ObjectInfo, PARTS_IN_FLIGHT, Precondition, Storage,
         download::ObjectStream,
-        upload::{ObjectWriter, PART_BYTES, PARTS_IN_FLIGHT},
+        error::StorageError,
+        multipart::MultipartUpload,
+        upload::{HeadlessWriter, OBJECT_BYTES_MAX, ObjectWriter, PART_BYTES},
     },
 };

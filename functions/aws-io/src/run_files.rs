@@ -1,13 +1,9 @@
 //! The documents of a run that more than one function reads.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use job::{
-    RunLayout,
-    record::{QueryRecord, QueryState, Statistics},
-    states::PlannedQuery,
-};
+use job::{RunLayout, S3Location, record::QueryRecord, states::PlannedQuery};
 
-use crate::{Storage, StorageError};
+use crate::{ObjectInfo, Storage, StorageError};
 
 /// The largest plan: 10,000 queries of some 1,000 bytes.
 const PLAN_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -18,6 +14,23 @@ pub const RECORD_BYTES_MAX: u64 = 1024 * 1024;
 /// How many records are read at once.
 const READS_IN_FLIGHT: usize = 16;
 
+/// The record of one query, and what is known of the object: to write it again only if it is still
+/// the same.
+pub async fn record(
+    storage: &Storage,
+    location: &S3Location,
+) -> Result<(QueryRecord, ObjectInfo), StorageError> {
+    storage.get_json_with_info(location, RECORD_BYTES_MAX).await
+}
+
+/// The queries of the run, in the order of the job.
+pub async fn plan(
+    storage: &Storage,
+    layout: &RunLayout,
+) -> Result<Vec<PlannedQuery>, StorageError> {
+    storage.get_json(&layout.plan(), PLAN_BYTES_MAX).await
+}
+
 /// The records of all planned queries, in the plan's order; one that never began is `QUEUED`.
 ///
 /// Memory: all of them, some 1 KiB a query.
@@ -25,28 +38,23 @@ pub async fn records(
     storage: &Storage,
     layout: &RunLayout,
 ) -> Result<Vec<QueryRecord>, StorageError> {
-    let planned: Vec<PlannedQuery> = storage.get_json(&layout.plan(), PLAN_BYTES_MAX).await?;
-    stream::iter(planned)
+    records_of(storage, layout, plan(storage, layout).await?).await
+}
+
+/// The records of these queries of a run, in their order; one that never began is `QUEUED`.
+pub async fn records_of(
+    storage: &Storage,
+    layout: &RunLayout,
+    queries: Vec<PlannedQuery>,
+) -> Result<Vec<QueryRecord>, StorageError> {
+    stream::iter(queries)
         .map(|query| async move {
             match storage.get_json(&layout.record(&query.name), RECORD_BYTES_MAX).await {
-                Err(StorageError::NotFound { .. }) => Ok(not_begun(query)),
+                Err(StorageError::NotFound { .. }) => Ok(QueryRecord::queued(&query)),
                 record => record,
             }
         })
         .buffered(READS_IN_FLIGHT)
         .try_collect()
         .await
-}
-
-fn not_begun(query: PlannedQuery) -> QueryRecord {
-    QueryRecord {
-        name: query.name,
-        state: QueryState::Queued,
-        query_execution_id: None,
-        attempts: 0,
-        file_name: query.file_name,
-        csv: None,
-        statistics: Statistics::default(),
-        failure: None,
-    }
 }

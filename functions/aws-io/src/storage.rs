@@ -1,25 +1,36 @@
 //! S3, as far as the functions use it.
 
 pub(crate) mod download;
+pub(crate) mod error;
+pub(crate) mod multipart;
 pub(crate) mod upload;
 
+use std::{ops::Range, sync::Arc};
+
 use aws_config::SdkConfig;
-use aws_sdk_s3::{
-    Client,
-    error::{ProvideErrorMetadata, SdkError},
-    primitives::ByteStream,
-};
-use aws_smithy_types::body::SdkBody;
+use aws_sdk_s3::{Client, operation::put_object::builders::PutObjectFluentBuilder};
 use bytes::Bytes;
-use job::{ErrorName, S3Location};
+use job::S3Location;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::Semaphore;
 
-use crate::{Failure, ObjectStream, ObjectWriter};
+use crate::{HeadlessWriter, MultipartUpload, ObjectStream, ObjectWriter, StorageError};
 
-/// Objects in S3. Cheap to clone.
+/// How many parts all writers of a [`Storage`] send at once.
+///
+/// Memory: this many parts, one more for each open writer that is filling it, and one more for
+/// each open [`HeadlessWriter`]; a part has [`PART_BYTES`](crate::PART_BYTES).
+pub const PARTS_IN_FLIGHT: usize = 4;
+
+/// How many parts all uploads of a [`Storage`] have copied at once. S3 does the work.
+pub const COPIES_IN_FLIGHT: usize = 16;
+
+/// Objects in S3. Cheap to clone; clones share the bound on parts in flight.
 #[derive(Clone, Debug)]
 pub struct Storage {
     client: Client,
+    sending: Arc<Semaphore>,
+    copying: Arc<Semaphore>,
 }
 
 /// What is known of an object without reading it.
@@ -31,123 +42,35 @@ pub struct ObjectInfo {
     pub size_bytes: u64,
 }
 
-/// Why something could not be done with an object.
-#[derive(Debug, thiserror::Error)]
-pub enum StorageError {
-    /// The object, or its bucket, is not there.
-    #[error("{action} `{location}`: there is no such object ({code})")]
-    NotFound {
-        /// What was being done.
-        action: &'static str,
-        /// To what.
-        location: S3Location,
-        /// S3's word for it.
-        code: String,
-    },
-    /// The object is not the one that was meant: its ETag differs.
-    #[error("{action} `{location}`: the object has changed since it was looked at")]
-    Changed {
-        /// What was being done.
-        action: &'static str,
-        /// To what.
-        location: S3Location,
-    },
-    /// The role may not do it.
-    #[error("{action} `{location}`: access denied ({message})")]
-    Denied {
-        /// What was being done.
-        action: &'static str,
-        /// To what.
-        location: S3Location,
-        /// S3's text.
-        message: String,
-    },
-    /// The object is larger than this use of it allows.
-    #[error("{action} `{location}`: it has {size_bytes} bytes, and {limit_bytes} is the most")]
-    TooLarge {
-        /// What was being done.
-        action: &'static str,
-        /// To what.
-        location: S3Location,
-        /// The object's size.
-        size_bytes: u64,
-        /// The limit.
-        limit_bytes: u64,
-    },
-    /// The object is not the JSON that it should be.
-    #[error("{action} `{location}`: it is not the document that was expected")]
-    Document {
-        /// What was being done.
-        action: &'static str,
-        /// To what.
-        location: S3Location,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
-    /// S3 refused the request, and would refuse it again.
-    #[error("{action} `{location}`: {code}: {message}")]
-    Refused {
-        /// What was being done.
-        action: &'static str,
-        /// To what.
-        location: S3Location,
-        /// S3's error code.
-        code: String,
-        /// S3's text.
-        message: String,
-    },
-    /// S3 was not reached, was busy, or the connection broke.
-    #[error("{action} `{location}`: S3 could not be reached or broke off")]
-    Unavailable {
-        /// What was being done.
-        action: &'static str,
-        /// To what.
-        location: S3Location,
-        /// What happened.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+/// An object as a listing names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedObject {
+    /// Its key.
+    pub key: String,
+    /// What is known of it.
+    pub info: ObjectInfo,
 }
 
-impl StorageError {
-    fn new<E>(action: &'static str, location: &S3Location, error: SdkError<E>) -> Self
-    where
-        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
-    {
-        let location = location.clone();
-        let status = error.raw_response().map_or(0, |response| response.status().as_u16());
-        let code = error.code().map_or_else(|| status.to_string(), str::to_owned);
-        let message = error.message().unwrap_or_default().to_owned();
-        match status {
-            404 => Self::NotFound { action, location, code },
-            412 => Self::Changed { action, location },
-            401 | 403 => Self::Denied { action, location, message },
-            // 408 and 429 ask for another try, as 5xx does; SDK errors without a response have 0.
-            400..=499 if status != 408 && status != 429 => {
-                Self::Refused { action, location, code, message }
-            }
-            _ => Self::Unavailable { action, location, source: Box::new(error) },
-        }
-    }
-}
-
-impl Failure for StorageError {
-    fn name(&self) -> ErrorName {
-        match self {
-            Self::NotFound { .. } => ErrorName::StorageNotFound,
-            Self::Changed { .. } => ErrorName::StorageChanged,
-            Self::Denied { .. } => ErrorName::StorageDenied,
-            Self::TooLarge { .. } | Self::Refused { .. } => ErrorName::StorageRefused,
-            Self::Document { .. } => ErrorName::ResultInvalid,
-            Self::Unavailable { .. } => ErrorName::StorageUnavailable,
-        }
-    }
+/// What must hold for a conditional write to take place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// There is no object of this key.
+    Absent,
+    /// The object is still the one with this ETag.
+    Unchanged {
+        /// The ETag, with its quotes.
+        etag: String,
+    },
 }
 
 impl Storage {
     /// Objects in the S3 that `config` leads to.
     pub fn new(config: &SdkConfig) -> Self {
-        Self { client: Client::new(config) }
+        Self {
+            client: Client::new(config),
+            sending: Arc::new(Semaphore::new(PARTS_IN_FLIGHT)),
+            copying: Arc::new(Semaphore::new(COPIES_IN_FLIGHT)),
+        }
     }
 
     /// What is known of an object, or nothing if it is not there.
@@ -173,14 +96,21 @@ impl Storage {
         location: &S3Location,
         etag: Option<&str>,
     ) -> Result<ObjectStream, StorageError> {
-        let request = self.client.get_object().bucket(&location.bucket).key(&location.key);
-        let sent = request.set_if_match(etag.map(str::to_owned)).send().await;
-        let object = sent.map_err(|error| StorageError::new("reading", location, error))?;
-        let info = ObjectInfo {
-            etag: object.e_tag.unwrap_or_default(),
-            size_bytes: size(object.content_length),
-        };
-        Ok(ObjectStream::new(location.clone(), info, object.body))
+        ObjectStream::open(self.client.clone(), location, etag).await
+    }
+
+    /// Opens a range of the object with this ETag as a stream.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Refused`] when the range is empty or does not lie within the object.
+    pub async fn get_range(
+        &self,
+        location: &S3Location,
+        etag: &str,
+        range: Range<u64>,
+    ) -> Result<ObjectStream, StorageError> {
+        ObjectStream::open_range(self.client.clone(), location, etag, range).await
     }
 
     /// Reads a whole object of at most `limit_bytes`.
@@ -214,13 +144,20 @@ impl Storage {
         content_type: &str,
         bytes: Bytes,
     ) -> Result<ObjectInfo, StorageError> {
+        self.put(location, content_type, bytes, |request| request).await
+    }
+
+    async fn put(
+        &self,
+        location: &S3Location,
+        content_type: &str,
+        bytes: Bytes,
+        condition: impl FnOnce(PutObjectFluentBuilder) -> PutObjectFluentBuilder,
+    ) -> Result<ObjectInfo, StorageError> {
         let size_bytes = bytes.len() as u64;
         let request = self.client.put_object().bucket(&location.bucket).key(&location.key);
-        let sent = request
-            .content_type(content_type)
-            .body(ByteStream::new(SdkBody::from(bytes)))
-            .send()
-            .await;
+        let request = condition(request).content_type(content_type).body(bytes.into());
+        let sent = request.send().await;
         let put = sent.map_err(|error| StorageError::new("writing", location, error))?;
         Ok(ObjectInfo { etag: put.e_tag.unwrap_or_default(), size_bytes })
     }
@@ -231,12 +168,23 @@ impl Storage {
         location: &S3Location,
         limit_bytes: u64,
     ) -> Result<T, StorageError> {
-        let (bytes, _) = self.get_bytes(location, None, limit_bytes).await?;
-        serde_json::from_slice(&bytes).map_err(|source| StorageError::Document {
+        Ok(self.get_json_with_info(location, limit_bytes).await?.0)
+    }
+
+    /// Reads a JSON document of at most `limit_bytes`, and what is known of its object: its ETag is
+    /// what [`put_json_if`](Self::put_json_if) takes.
+    pub async fn get_json_with_info<T: DeserializeOwned>(
+        &self,
+        location: &S3Location,
+        limit_bytes: u64,
+    ) -> Result<(T, ObjectInfo), StorageError> {
+        let (bytes, info) = self.get_bytes(location, None, limit_bytes).await?;
+        let document = serde_json::from_slice(&bytes).map_err(|source| StorageError::Document {
             action: "reading",
             location: location.clone(),
             source,
-        })
+        })?;
+        Ok((document, info))
     }
 
     /// Writes a JSON document, indented for people.
@@ -245,13 +193,50 @@ impl Storage {
         location: &S3Location,
         document: &impl Serialize,
     ) -> Result<ObjectInfo, StorageError> {
-        let json = serde_json::to_vec_pretty(document).expect("our documents are always JSON");
-        self.put_bytes(location, "application/json", json.into()).await
+        self.put_bytes(location, JSON, json(document)).await
+    }
+
+    /// Writes a JSON document if the precondition holds when S3 has received it.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Changed`] when it does not hold; this also when the document was written, its
+    /// answer was lost and the request was sent again, so who must know reads the object.
+    /// [`StorageError::NotFound`] when the object that should be unchanged is gone.
+    pub async fn put_json_if(
+        &self,
+        location: &S3Location,
+        document: &impl Serialize,
+        precondition: Precondition,
+    ) -> Result<ObjectInfo, StorageError> {
+        self.put(location, JSON, json(document), |request| match precondition {
+            Precondition::Absent => request.if_none_match("*"),
+            Precondition::Unchanged { etag } => request.if_match(etag),
+        })
+        .await
     }
 
     /// Opens an object for writing. Nothing is visible before [`ObjectWriter::finish`].
     pub fn writer(&self, location: S3Location, content_type: &'static str) -> ObjectWriter {
-        ObjectWriter::new(self.client.clone(), location, content_type)
+        ObjectWriter::new(self.clone(), location, content_type)
+    }
+
+    /// Opens an object for writing whose first bytes are known only when all others are written.
+    pub fn headless_writer(
+        &self,
+        location: S3Location,
+        content_type: &'static str,
+    ) -> HeadlessWriter {
+        HeadlessWriter::new(self.writer(location, content_type))
+    }
+
+    /// Begins an object that is put together from parts, of bytes or of ranges of other objects.
+    pub async fn multipart_upload(
+        &self,
+        location: S3Location,
+        content_type: &'static str,
+    ) -> Result<MultipartUpload, StorageError> {
+        MultipartUpload::begin(self, location, content_type).await
     }
 
     /// The keys that begin with `prefix`, in the order of their bytes, at most `limit` of them.
@@ -261,24 +246,62 @@ impl Storage {
         prefix: &str,
         limit: usize,
     ) -> Result<Vec<String>, StorageError> {
+        let objects = self.list_objects(bucket, prefix, limit).await?;
+        Ok(objects.into_iter().map(|object| object.key).collect())
+    }
+
+    /// The objects whose keys begin with `prefix`, in the order of their keys' bytes, at most
+    /// `limit` of them. Memory: all of them.
+    pub async fn list_objects(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<ListedObject>, StorageError> {
         let location = S3Location::new(bucket, prefix);
         let mut pages =
             self.client.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
-        let mut keys = Vec::new();
-        while let Some(page) = pages.next().await {
+        let mut objects = Vec::new();
+        while objects.len() < limit
+            && let Some(page) = pages.next().await
+        {
             let page = page.map_err(|error| StorageError::new("listing", &location, error))?;
-            keys.extend(
-                page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key),
-            );
-            if keys.len() >= limit {
-                keys.truncate(limit);
-                break;
-            }
+            let listed = page.contents.unwrap_or_default().into_iter().filter_map(|object| {
+                let etag = object.e_tag.unwrap_or_default();
+                let info = ObjectInfo { etag, size_bytes: size(object.size) };
+                Some(ListedObject { key: object.key?, info })
+            });
+            objects.extend(listed);
         }
-        Ok(keys)
+        objects.truncate(limit);
+        Ok(objects)
     }
 }
 
-fn size(content_length: Option<i64>) -> u64 {
-    content_length.and_then(|length| u64::try_from(length).ok()).unwrap_or_default()
+const JSON: &str = "application/json";
+
+fn json(document: &impl Serialize) -> Bytes {
+    serde_json::to_vec_pretty(document).expect("our documents are always JSON").into()
+}
+
+/// A size as the protocol counts.
+fn size(size_bytes: Option<i64>) -> u64 {
+    size_bytes.and_then(|size| u64::try_from(size).ok()).unwrap_or_default()
+}
+
+/// The text of a `Range` header, without its unit. Only what is not empty has one.
+fn range_text(
+    action: &'static str,
+    location: &S3Location,
+    range: &Range<u64>,
+) -> Result<String, StorageError> {
+    if !range.is_empty() {
+        return Ok(format!("{}-{}", range.start, range.end - 1));
+    }
+    Err(StorageError::Refused {
+        action,
+        location: location.clone(),
+        code: "InvalidRange".to_owned(),
+        message: format!("the range from {} to {} is empty", range.start, range.end),
+    })
 }

@@ -7,8 +7,13 @@
 //!
 //! Memory: one field and what the caller takes out; nothing grows with the number of records.
 
-use job::{CsvOptions, CsvQuote, LineEnding};
-use memchr::{memchr, memchr2};
+mod blocks;
+mod machine;
+mod utf8;
+
+use job::CsvOptions;
+
+use self::{blocks::copy_fields, machine::Machine, utf8::Utf8Check};
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
@@ -53,31 +58,10 @@ pub enum CsvError {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    FieldStart,
-    Quoted,
-    /// After a quote in a quoted field: its end, or the first of a doubled one.
-    QuoteInQuoted,
-    /// After a carriage return that follows a closed or an empty field.
-    CarriageReturn,
-    Unquoted,
-}
-
 /// The transform of one result, fed with chunks that may be cut anywhere.
 #[derive(Debug)]
 pub struct Transform {
-    options: CsvOptions,
-    delimiter: u8,
-    state: State,
-    /// The value so far, its quotes still doubled.
-    field: Vec<u8>,
-    field_is_null: bool,
-    fields_in_record: u64,
-    fields_in_header: u64,
-    /// Records that ended, the header among them.
-    records: u64,
-    offset: u64,
+    machine: Machine,
     utf8: Utf8Check,
     begun: bool,
 }
@@ -85,204 +69,44 @@ pub struct Transform {
 impl Transform {
     /// A transform to the CSV that `options` describe.
     pub fn new(options: CsvOptions) -> Self {
-        Self {
-            delimiter: options.delimiter_byte(),
-            options,
-            state: State::FieldStart,
-            field: Vec::new(),
-            field_is_null: true,
-            fields_in_record: 0,
-            fields_in_header: 0,
-            records: 0,
-            offset: 0,
-            utf8: Utf8Check::default(),
-            begun: false,
-        }
+        Self { machine: Machine::new(options), utf8: Utf8Check::default(), begun: false }
     }
 
     /// Takes the next bytes of the result and appends what they give to `out`.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), CsvError> {
         if !self.begun {
             self.begun = true;
-            if self.options.bom {
+            if self.machine.options.bom {
                 out.extend_from_slice(BOM);
             }
         }
-        if let Err(offset) = self.utf8.check(chunk) {
-            // Walking up to the bad byte counts the records before it.
-            let valid = offset
-                .checked_sub(self.offset)
-                .and_then(|valid| usize::try_from(valid).ok())
-                .unwrap_or(0);
-            self.walk(&chunk[..valid], out)?;
-            return Err(CsvError::NotUtf8 { record: self.records, offset });
-        }
-        self.walk(chunk, out)
+        let Err(offset) = self.utf8.check(chunk) else { return self.walk(chunk, out) };
+        // What comes first is reported first. The bad character's first byte is walked too: where
+        // the chunks are cut after it, it was walked before it was known to be bad.
+        let up_to_bad = (offset + 1).saturating_sub(self.machine.offset);
+        self.walk(&chunk[..usize::try_from(up_to_bad).unwrap_or(0)], out)?;
+        Err(CsvError::NotUtf8 { record: self.machine.records, offset })
     }
 
     fn walk(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), CsvError> {
-        let mut i = 0;
-        while i < chunk.len() {
-            let byte = chunk[i];
-            match self.state {
-                State::Quoted => {
-                    let rest = &chunk[i..];
-                    let span = memchr(b'"', rest).unwrap_or(rest.len());
-                    self.field.extend_from_slice(&rest[..span]);
-                    i += span;
-                    if span < rest.len() {
-                        self.state = State::QuoteInQuoted;
-                        i += 1;
-                    }
-                    continue;
-                }
-                State::QuoteInQuoted if byte == b'"' => {
-                    self.field.extend_from_slice(b"\"\"");
-                    self.state = State::Quoted;
-                }
-                State::FieldStart if byte == b'"' => {
-                    self.field_is_null = false;
-                    self.state = State::Quoted;
-                }
-                _ if byte == b',' => self.end_field(out),
-                _ if byte == b'\n' => self.end_record(out)?,
-                State::FieldStart | State::QuoteInQuoted if byte == b'\r' => {
-                    self.state = State::CarriageReturn;
-                }
-                State::QuoteInQuoted | State::CarriageReturn => {
-                    return Err(CsvError::AfterQuote {
-                        record: self.records,
-                        offset: self.offset + i as u64,
-                    });
-                }
-                State::FieldStart | State::Unquoted => {
-                    self.field_is_null = false;
-                    self.field.push(byte);
-                    self.state = State::Unquoted;
-                }
-            }
-            i += 1;
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            let copied = copy_fields(&mut self.machine, rest, out);
+            let taken = self.machine.take_field(&rest[copied..], out)?;
+            rest = &rest[copied + taken..];
         }
-        self.offset += chunk.len() as u64;
         Ok(())
     }
 
     /// Ends the result and says how many records it has, the header not counted.
     pub fn finish(self) -> Result<u64, CsvError> {
-        let at_record_start = self.state == State::FieldStart && self.fields_in_record == 0;
-        if !at_record_start || self.records == 0 {
-            return Err(CsvError::Truncated { record: self.records, offset: self.offset });
-        }
-        if self.utf8.is_open() {
-            return Err(CsvError::NotUtf8 { record: self.records, offset: self.offset });
-        }
-        Ok(self.records - 1)
-    }
-
-    fn end_field(&mut self, out: &mut Vec<u8>) {
-        let is_written = self.records > 0 || self.options.header;
-        if is_written {
-            if self.fields_in_record > 0 {
-                out.push(self.delimiter);
-            }
-            if self.field_is_null {
-                out.extend_from_slice(self.options.null.as_bytes());
-            } else if self.must_be_quoted() {
-                out.push(b'"');
-                out.extend_from_slice(&self.field);
-                out.push(b'"');
-            } else {
-                out.extend_from_slice(&self.field);
-            }
-        }
-        self.field.clear();
-        self.field_is_null = true;
-        self.fields_in_record += 1;
-        self.state = State::FieldStart;
-    }
-
-    fn end_record(&mut self, out: &mut Vec<u8>) -> Result<(), CsvError> {
-        self.end_field(out);
-        if self.records == 0 {
-            self.fields_in_header = self.fields_in_record;
-        } else if self.fields_in_record != self.fields_in_header {
-            return Err(CsvError::FieldCount {
-                record: self.records,
-                found: self.fields_in_record,
-                expected: self.fields_in_header,
-            });
-        }
-        if self.records > 0 || self.options.header {
-            out.extend_from_slice(match self.options.line_ending {
-                LineEnding::Crlf => b"\r\n",
-                LineEnding::Lf => b"\n",
-            });
-        }
-        self.records += 1;
-        self.fields_in_record = 0;
-        Ok(())
-    }
-
-    fn must_be_quoted(&self) -> bool {
-        let field = self.field.as_slice();
-        self.options.quote == CsvQuote::Always
-            || field.is_empty()
-            || field == self.options.null.as_bytes()
-            // A reader would take U+FEFF at the beginning of the file for a byte order mark.
-            || (self.records == 0 && self.fields_in_record == 0 && field.starts_with(BOM))
-            || (!self.options.header && self.records == 1 && self.fields_in_record == 0 && field.starts_with(BOM))
-            || memchr2(b'"', self.delimiter, field).is_some()
-            || memchr2(b'\r', b'\n', field).is_some()
-    }
-}
-
-/// UTF-8 over chunks that may be cut inside a character.
-#[derive(Debug, Default)]
-struct Utf8Check {
-    /// How many bytes were checked.
-    offset: u64,
-    /// The beginning of a character that the last chunk ended in: up to 3 bytes.
-    open: [u8; 4],
-    open_len: usize,
-}
-
-impl Utf8Check {
-    fn is_open(&self) -> bool {
-        self.open_len > 0
-    }
-
-    /// Checks the next bytes; an error is the offset of the first bad character since the beginning.
-    fn check(&mut self, chunk: &[u8]) -> Result<(), u64> {
-        let mut rest = chunk;
-        while self.is_open() {
-            let Some((first, tail)) = rest.split_first() else { return Ok(()) };
-            self.open[self.open_len] = *first;
-            self.open_len += 1;
-            self.offset += 1;
-            rest = tail;
-            match std::str::from_utf8(&self.open[..self.open_len]) {
-                Ok(_) => self.open_len = 0,
-                Err(error) if error.error_len().is_none() => {}
-                Err(_) => return Err(self.offset - self.open_len as u64),
-            }
-        }
-        let (valid, fault) = match std::str::from_utf8(rest) {
-            Ok(_) => (rest.len(), None),
-            Err(error) => (error.valid_up_to(), Some(error)),
-        };
-        if fault.is_some_and(|error| error.error_len().is_some()) {
-            return Err(self.offset + valid as u64);
-        }
-        let open = &rest[valid..];
-        self.open[..open.len()].copy_from_slice(open);
-        self.open_len = open.len();
-        self.offset += rest.len() as u64;
-        Ok(())
+        self.machine.finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use job::{CsvQuote, LineEnding};
     use proptest::prelude::*;
 
     use super::*;
@@ -415,31 +239,121 @@ mod tests {
         check_error(b"\"a\"\n\"1\"x\n", &CsvError::AfterQuote { record: 1, offset: 7 });
     }
 
-    /// A cell as Athena writes it.
-    fn athena(cell: Option<&str>) -> String {
-        cell.map_or_else(String::new, |text| format!("\"{}\"", text.replace('"', "\"\"")))
+    #[test]
+    fn text_after_a_closing_quote_comes_before_the_fault_in_it() {
+        let error = CsvError::AfterQuote { record: 1, offset: 7 };
+        check_error(b"\"a\"\n\"1\"\xC3\n", &error);
+        check_error(b"\"a\"\n\"1\"\xFF\n", &error);
+    }
+
+    /// A value as Athena writes it.
+    fn athena(value: Option<&str>) -> String {
+        value.map_or_else(String::new, |text| format!("\"{}\"", text.replace('"', "\"\"")))
+    }
+
+    const COLUMNS: usize = 3;
+
+    type Rows = Vec<Vec<Option<String>>>;
+
+    fn result_of(rows: &Rows) -> String {
+        let mut result = "\"x\",\"y\",\"z\"\n".to_owned();
+        for row in rows {
+            let values: Vec<String> = row.iter().map(|value| athena(value.as_deref())).collect();
+            result.push_str(&values.join(","));
+            result.push('\n');
+        }
+        result
+    }
+
+    /// Short values for the most part, and some that are longer than a block or a chunk.
+    fn rows() -> impl Strategy<Value = Rows> {
+        let text = || "[a0\",\r\n;\u{e9}\u{1F600} ]{0,6}|[a-z]{0,40}|NULL|\u{feff}";
+        let long =
+            |times| (text(), times).prop_map(|(text, times): (String, _)| text.repeat(times));
+        let value = prop_oneof![40 => text().boxed(), 4 => long(1..60_usize).boxed(), 1 => long(60..3000).boxed()];
+        prop::collection::vec(
+            prop::collection::vec(prop::option::weighted(0.8, value), COLUMNS),
+            0..30,
+        )
+    }
+
+    fn options() -> impl Strategy<Value = CsvOptions> {
+        let quote = prop_oneof![Just(CsvQuote::Necessary), Just(CsvQuote::Always)];
+        let line_ending = prop_oneof![Just(LineEnding::Lf), Just(LineEnding::Crlf)];
+        (",|;|\t|a", quote, "|NULL|a", line_ending, any::<bool>(), any::<bool>()).prop_map(
+            |(delimiter, quote, null, line_ending, header, bom)| CsvOptions {
+                delimiter,
+                quote,
+                null,
+                line_ending,
+                header,
+                bom,
+            },
+        )
+    }
+
+    /// A result in which a few bytes are not what they were.
+    fn damaged() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop::sample::select(b"\",\n\ra;\xFF\xC3\x80\xE2".to_vec());
+        let faults = prop::collection::vec((any::<prop::sample::Index>(), byte, 0..3_usize), 0..3);
+        (rows(), faults).prop_map(|(rows, faults)| {
+            let mut result = result_of(&rows).into_bytes();
+            for (place, byte, taken) in faults {
+                let from = place.index(result.len());
+                let to = (from + taken).min(result.len());
+                result.splice(from..to, [byte]);
+            }
+            result
+        })
+    }
+
+    /// Pieces of results in any order.
+    fn pieces() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop::sample::select(vec![
+            "\"",
+            "\"\"",
+            ",",
+            "\n",
+            "\r",
+            "\r\n",
+            "a",
+            "\"a\"",
+            "\"a\",",
+            ",\n",
+            "\"\",",
+            "\u{e9}",
+            "NULL",
+            "\"0123456789012345678901234567890123456789\"",
+        ]);
+        prop::collection::vec(piece, 0..200).prop_map(|pieces| pieces.concat().into_bytes())
     }
 
     proptest! {
-        /// The second definition of correct is the csv crate's reader: it must see the same values,
-        /// wherever the chunks are cut.
+        /// Byte by byte, nothing is copied in blocks. Errors are the same, too.
         #[test]
-        fn another_reader_sees_the_values(
-            rows in prop::collection::vec(prop::collection::vec(prop::option::of("[a\",\r\n;é😀 ]{0,6}"), 3), 0..8),
-            chunk in 1_usize..40,
+        fn it_does_not_matter_where_the_chunks_are_cut(
+            options in options(),
+            result in prop_oneof![damaged(), pieces()],
+            chunk in prop_oneof![2_usize..200, 200_usize..5000, Just(usize::MAX)],
         ) {
-            let mut input = "\"x\",\"y\",\"z\"\n".to_owned();
-            for row in &rows {
-                input.push_str(&row.iter().map(|cell| athena(cell.as_deref())).collect::<Vec<_>>().join(","));
-                input.push('\n');
-            }
-            let (out, count) = transform(&CsvOptions::default(), input.as_bytes(), chunk).unwrap();
+            prop_assert_eq!(transform(&options, &result, chunk), transform(&options, &result, 1));
+        }
+
+        /// The second definition of correct is the csv crate's reader: it must see the same values.
+        #[test]
+        fn another_reader_sees_the_values(rows in rows(), chunk in 1_usize..5000) {
+            let (out, count) =
+                transform(&CsvOptions::default(), result_of(&rows).as_bytes(), chunk).unwrap();
             prop_assert_eq!(count, rows.len() as u64);
             let mut reader = csv::Reader::from_reader(out.as_slice());
-            let read: Vec<Vec<String>> =
-                reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect();
-            let expected: Vec<Vec<String>> =
-                rows.iter().map(|row| row.iter().map(|cell| cell.clone().unwrap_or_default()).collect()).collect();
+            let read: Vec<Vec<String>> = reader
+                .records()
+                .map(|record| record.unwrap().iter().map(str::to_owned).collect())
+                .collect();
+            let expected: Vec<Vec<String>> = rows
+                .iter()
+                .map(|row| row.iter().map(|value| value.clone().unwrap_or_default()).collect())
+                .collect();
             prop_assert_eq!(read, expected);
         }
     }

@@ -4,19 +4,22 @@
 //! attempt, so a repeated call finds the running query instead of paying for another; a finished
 //! query is answered from its record.
 
-mod athena;
 mod csv;
+mod error;
 mod record;
 mod result;
 
 use std::time::Duration;
 
-use aws_io::{Failure, Storage, StorageError};
+use aws_io::{
+    Failure, Storage, StorageError,
+    athena::{Athena, AthenaError, QueryStatus},
+};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use job::{
-    ErrorName, QueryName,
+    QueryName,
     record::QueryState,
-    states::{PlannedQuery, QueryOutcome, QueryProgress, QueryTask, Run},
+    states::{PlannedQuery, QueryOutcome, QueryProgress, QueryTask, Run, SQL_BYTES_MAX},
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -24,18 +27,16 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 
 pub use crate::{
-    athena::Athena,
     csv::{CsvError, Transform},
+    error::{ExecuteError, Place, Position},
 };
-use crate::{athena::Seen, record::Recorder};
-
-/// The longest SQL that [Athena takes](https://docs.aws.amazon.com/athena/latest/ug/service-limits.html).
-const SQL_BYTES_MAX: u64 = 262_144;
+use crate::{error::in_storage, record::Recorder};
 
 /// How often a query is run when Athena says that its failure is transient.
 const ATTEMPTS_MAX: u32 = 4;
 
-/// The longest wait that is asked of the state machine.
+/// The shortest and the longest wait that is asked of the state machine; it doubles in between.
+const WAIT_SECONDS_MIN: u32 = 5;
 const WAIT_SECONDS_MAX: u32 = 60;
 
 /// The settings of the function.
@@ -53,113 +54,6 @@ fn default_query_wait_seconds() -> u64 {
     6
 }
 
-/// Why a query gave no CSV.
-#[derive(Debug, thiserror::Error)]
-pub enum ExecuteError {
-    /// The SQL is not the one that the run was planned with.
-    #[error("the SQL of query `{query}` changed after the run was planned; start the run again")]
-    Changed {
-        /// The query.
-        query: QueryName,
-        /// What S3 said.
-        source: StorageError,
-    },
-    /// The SQL is not text.
-    #[error("the SQL of query `{query}` is not UTF-8")]
-    NotText {
-        /// The query.
-        query: QueryName,
-    },
-    /// Athena is busy.
-    #[error("{action} query `{query}`: Athena asks to wait")]
-    Throttled {
-        /// What was being done.
-        action: &'static str,
-        /// To which query.
-        query: QueryName,
-        /// What Athena said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// Athena was not reached, or failed.
-    #[error("{action} query `{query}`: Athena could not be reached or failed")]
-    Unavailable {
-        /// What was being done.
-        action: &'static str,
-        /// To which query.
-        query: QueryName,
-        /// What happened.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The role may not do it.
-    #[error("{action} query `{query}`: access denied: {message}")]
-    Denied {
-        /// What was being done.
-        action: &'static str,
-        /// To which query.
-        query: QueryName,
-        /// Athena's text.
-        message: String,
-    },
-    /// Athena failed the query for good.
-    #[error("query `{query}` failed in Athena: {reason}")]
-    Failed {
-        /// The query.
-        query: QueryName,
-        /// Athena's own text.
-        reason: String,
-    },
-    /// Somebody cancelled the query.
-    #[error("query `{query}` was cancelled in Athena: {reason}")]
-    Cancelled {
-        /// The query.
-        query: QueryName,
-        /// Athena's own text.
-        reason: String,
-    },
-    /// The statement has no rows to deliver.
-    #[error(
-        "query `{query}` has no result set: Athena wrote `{output_location}`; only statements that return rows can be delivered"
-    )]
-    NoResultSet {
-        /// The query.
-        query: QueryName,
-        /// What Athena wrote.
-        output_location: String,
-    },
-    /// The result object is not what Athena writes.
-    #[error("reading the result of query `{query}`")]
-    Result {
-        /// The query.
-        query: QueryName,
-        /// What is wrong with it.
-        source: CsvError,
-    },
-    /// S3 failed.
-    #[error("query `{query}`")]
-    Storage {
-        /// The query.
-        query: QueryName,
-        /// What happened.
-        source: StorageError,
-    },
-}
-
-impl Failure for ExecuteError {
-    fn name(&self) -> ErrorName {
-        match self {
-            Self::Changed { .. } => ErrorName::QueryChanged,
-            Self::NotText { .. } | Self::NoResultSet { .. } => ErrorName::QueryInvalid,
-            Self::Throttled { .. } => ErrorName::QueryThrottled,
-            Self::Unavailable { .. } => ErrorName::QueryUnavailable,
-            Self::Denied { .. } => ErrorName::QueryDenied,
-            Self::Failed { .. } => ErrorName::QueryFailed,
-            Self::Cancelled { .. } => ErrorName::QueryCancelled,
-            Self::Result { .. } => ErrorName::ResultInvalid,
-            Self::Storage { source, .. } => source.name(),
-        }
-    }
-}
-
 /// Runs one query as far as it gets within the wait that the settings allow.
 ///
 /// # Errors
@@ -173,12 +67,14 @@ pub async fn execute(
 ) -> Result<QueryOutcome, ExecuteError> {
     let QueryTask { run, query, progress } = task;
     let mut recorder = Recorder::open(storage, &run, &query).await?;
-    if recorder.record.state == QueryState::Succeeded {
+    if recorder.record.csv.is_some() {
         return Ok(QueryOutcome::Succeeded {});
     }
-    let attempt = Attempt { athena, storage, run: &run, query: &query };
+    let call = Call { athena, storage, run: &run, query: &query };
+    let progress =
+        progress.unwrap_or(QueryProgress { query_execution_id: None, attempt: 1, waits: 0 });
     let outcome =
-        attempt.go(&mut recorder, progress, Duration::from_secs(settings.query_wait_seconds)).await;
+        call.go(&mut recorder, progress, Duration::from_secs(settings.query_wait_seconds)).await;
     if let Err(error) = &outcome
         && !error.name().is_retryable()
     {
@@ -187,92 +83,127 @@ pub async fn execute(
     outcome
 }
 
-struct Attempt<'a> {
+/// One call of the function.
+struct Call<'a> {
     athena: &'a Athena,
     storage: &'a Storage,
     run: &'a Run,
     query: &'a PlannedQuery,
 }
 
-impl Attempt<'_> {
+impl Call<'_> {
     async fn go(
         &self,
         recorder: &mut Recorder<'_>,
-        progress: Option<QueryProgress>,
+        mut progress: QueryProgress,
         wait: Duration,
     ) -> Result<QueryOutcome, ExecuteError> {
         let deadline = Instant::now() + wait;
-        let mut progress = match progress {
-            Some(progress) => progress,
-            None => self.start(recorder, 1).await?,
-        };
         loop {
-            let Some(seen) = self.wait_for_end(&progress.query_execution_id, deadline).await?
-            else {
-                let wait_seconds = (5 << progress.waits.min(4)).min(WAIT_SECONDS_MAX);
-                progress.waits += 1;
-                return Ok(QueryOutcome::Running { progress, wait_seconds });
+            let id = match &progress.query_execution_id {
+                Some(id) => id.clone(),
+                None => match self.start(recorder, progress.attempt).await? {
+                    Some(id) => progress.query_execution_id.insert(id).clone(),
+                    None => return Ok(hand_back(progress)),
+                },
             };
-            recorder.record.statistics = seen.statistics.clone();
-            let query = self.query.name.clone();
-            match seen.state {
+            let Some(ended) = self.wait_for_end(&id, deadline).await? else {
+                return Ok(hand_back(progress));
+            };
+            recorder.record.statistics = ended.statistics.clone();
+            let query = &self.query.name;
+            match ended.state {
                 QueryState::Succeeded => {
-                    let csv = result::write_csv(
-                        self.storage,
-                        self.run,
-                        self.query,
-                        &seen.output_location,
-                    )
-                    .await?;
+                    let output = &ended.output_location;
+                    let written = result::write(self.storage, self.run, self.query, output).await?;
                     info!(
-                        run.id = %self.run.run_id, query.name = %query, rows = csv.rows, size_bytes = csv.size_bytes,
-                        "wrote the CSV of the query"
+                        run.id = %self.run.run_id, query.name = %query, rows = written.csv.rows,
+                        size_bytes = written.csv.size_bytes, "wrote the CSV of the query"
                     );
-                    recorder.succeeded(csv).await?;
+                    recorder.succeeded(written).await?;
                     return Ok(QueryOutcome::Succeeded {});
                 }
-                QueryState::Failed if seen.retryable && progress.attempt < ATTEMPTS_MAX => {
+                QueryState::Failed if ended.retryable && progress.attempt < ATTEMPTS_MAX => {
                     info!(
-                        run.id = %self.run.run_id, query.name = %query, reason = seen.reason,
+                        run.id = %self.run.run_id, query.name = %query, reason = ended.reason,
                         "Athena failed the query for now, it is run again"
                     );
                     sleep(pause_before(progress.attempt)).await;
-                    progress = self.start(recorder, progress.attempt + 1).await?;
+                    progress.attempt += 1;
+                    progress.query_execution_id = None;
                 }
                 QueryState::Cancelled => {
-                    return Err(ExecuteError::Cancelled { query, reason: seen.reason });
+                    return Err(ExecuteError::Cancelled {
+                        query: query.clone(),
+                        reason: ended.reason,
+                    });
                 }
-                _ => return Err(ExecuteError::Failed { query, reason: seen.reason }),
+                _ => return Err(ExecuteError::failed(self.query, ended.reason)),
             }
         }
     }
 
+    /// Starts the query; nothing if Athena is too busy for it.
     async fn start(
         &self,
         recorder: &mut Recorder<'_>,
         attempt: u32,
-    ) -> Result<QueryProgress, ExecuteError> {
+    ) -> Result<Option<String>, ExecuteError> {
         let query = &self.query.name;
-        let read = self
-            .storage
-            .get_bytes(&self.query.sql, Some(&self.query.sql_etag), SQL_BYTES_MAX)
-            .await;
-        let (sql, _) = read.map_err(|source| match source {
-            StorageError::Changed { .. } | StorageError::NotFound { .. } => {
-                ExecuteError::Changed { query: query.clone(), source }
-            }
-            source => ExecuteError::Storage { query: query.clone(), source },
-        })?;
-        let sql = std::str::from_utf8(&sql)
-            .map_err(|_| ExecuteError::NotText { query: query.clone() })?;
+        let sql = self.read_sql().await?;
         let token = client_request_token(self.run, query, attempt);
-        let query_execution_id = self.athena.start(self.run, self.query, sql, &token).await?;
+        let id = match self.athena.start(self.run, self.query, &sql, &token).await {
+            Ok(id) => id,
+            Err(AthenaError::Throttled { .. }) => {
+                info!(run.id = %self.run.run_id, query.name = %query, "Athena is too busy to start the query");
+                return Ok(None);
+            }
+            // Athena refuses some faults of the SQL at once, others once the query runs.
+            Err(AthenaError::Refused { message, .. }) => {
+                return Err(ExecuteError::failed(self.query, message));
+            }
+            Err(source) => return Err(self.athena_failed(source)),
+        };
         info!(
-            run.id = %self.run.run_id, query.name = %query, query.execution_id = query_execution_id, attempt,
+            run.id = %self.run.run_id, query.name = %query, query.execution_id = id, attempt,
             "started the query"
         );
-        recorder.started(&query_execution_id, attempt).await?;
-        Ok(QueryProgress { query_execution_id, attempt, waits: 0 })
+        recorder.started(&id, attempt).await?;
+        self.expect_not_stopped(&id).await?;
+        Ok(Some(id))
+    }
+
+    /// The SQL as it was planned: the statement without what follows it.
+    async fn read_sql(&self) -> Result<String, ExecuteError> {
+        let PlannedQuery { name, sql, sql_etag, sql_bytes, .. } = self.query;
+        let read = self.storage.get_bytes(sql, Some(sql_etag), SQL_BYTES_MAX).await;
+        let (bytes, _) = read.map_err(|source| match source {
+            StorageError::Changed { .. } | StorageError::NotFound { .. } => {
+                ExecuteError::Changed { query: name.clone(), source }
+            }
+            source => in_storage(name)(source),
+        })?;
+        let statement = usize::try_from(*sql_bytes).ok().and_then(|end| bytes.get(..end));
+        let text = statement.and_then(|statement| std::str::from_utf8(statement).ok());
+        text.map(str::to_owned).ok_or_else(|| ExecuteError::NotText { query: name.clone() })
+    }
+
+    /// A run that fails is stopped while other calls are under way. Who stops it writes the marker
+    /// and then reads the records; this call has written its record and now reads the marker. So
+    /// one of the two cancels the query, whoever came first.
+    async fn expect_not_stopped(&self, id: &str) -> Result<(), ExecuteError> {
+        let query = &self.query.name;
+        let marker = self.storage.head(&self.run.layout().stopped()).await;
+        if marker.map_err(in_storage(query))?.is_none() {
+            return Ok(());
+        }
+        self.athena.stop(id).await.map_err(|source| self.athena_failed(source))?;
+        let reason = "the run has been stopped".to_owned();
+        Err(ExecuteError::Cancelled { query: query.clone(), reason })
+    }
+
+    fn athena_failed(&self, source: AthenaError) -> ExecuteError {
+        ExecuteError::Athena { query: self.query.name.clone(), source }
     }
 
     /// Polls with growing pauses until the query ends; nothing if it still runs at the deadline.
@@ -280,7 +211,7 @@ impl Attempt<'_> {
         &self,
         id: &str,
         deadline: Instant,
-    ) -> Result<Option<Seen>, ExecuteError> {
+    ) -> Result<Option<QueryStatus>, ExecuteError> {
         let mut pauses = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_secs(2))
@@ -288,13 +219,17 @@ impl Attempt<'_> {
             .without_max_times()
             .build();
         loop {
-            let seen = self.athena.look(self.query, id).await?;
-            match seen.state {
-                // RUNNING may go back to QUEUED: neither is an end.
-                QueryState::Queued | QueryState::Running => {}
-                QueryState::Succeeded | QueryState::Failed | QueryState::Cancelled => {
-                    return Ok(Some(seen));
-                }
+            match self.athena.look(id).await {
+                Ok(status) => match status.state {
+                    // RUNNING may go back to QUEUED: neither is an end.
+                    QueryState::Queued | QueryState::Running => {}
+                    QueryState::Succeeded | QueryState::Failed | QueryState::Cancelled => {
+                        return Ok(Some(status));
+                    }
+                },
+                // The query does not wait for those who look at it.
+                Err(AthenaError::Throttled { .. }) => {}
+                Err(source) => return Err(self.athena_failed(source)),
             }
             let pause = pauses.next().unwrap_or(Duration::from_secs(2));
             if Instant::now() + pause > deadline {
@@ -303,6 +238,18 @@ impl Attempt<'_> {
             sleep(pause).await;
         }
     }
+}
+
+/// Asks the state machine to wait, longer each time; with full jitter if the query has yet to
+/// start, so that those whom Athena refused together do not come back together.
+fn hand_back(mut progress: QueryProgress) -> QueryOutcome {
+    let longest = (WAIT_SECONDS_MIN << progress.waits.min(4)).min(WAIT_SECONDS_MAX);
+    let wait_seconds = match &progress.query_execution_id {
+        Some(_) => longest,
+        None => rand::random_range(1..=longest),
+    };
+    progress.waits += 1;
+    QueryOutcome::Running { progress, wait_seconds }
 }
 
 /// The pause before another attempt, with full jitter: half a second, doubling, 0 to that.

@@ -1,7 +1,7 @@
 //! The execute-single-query Lambda.
 
-use aws_io::{Storage, lambda, sdk, settings};
-use execute_single_query::{Athena, Settings};
+use aws_io::{Storage, athena::Athena, lambda, sdk, settings};
+use execute_single_query::Settings;
 use job::states::QueryTask;
 
 #[tokio::main(flavor = "current_thread")]

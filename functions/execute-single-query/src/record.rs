@@ -4,11 +4,11 @@
 use aws_io::{Failure, Storage, StorageError, run_files::RECORD_BYTES_MAX};
 use job::{
     error::Chain,
-    record::{CsvFile, Failure as RecordedFailure, QueryRecord, QueryState, Statistics},
+    record::{Failure as RecordedFailure, QueryRecord, QueryState},
     states::{PlannedQuery, Run},
 };
 
-use crate::ExecuteError;
+use crate::{ExecuteError, error::in_storage, result::Written};
 
 pub(crate) struct Recorder<'a> {
     storage: &'a Storage,
@@ -28,18 +28,9 @@ impl<'a> Recorder<'a> {
             Ok(record) => Some(record),
             // A record that can not be read is one of another version: it is written anew.
             Err(StorageError::NotFound { .. } | StorageError::Document { .. }) => None,
-            Err(source) => return Err(ExecuteError::Storage { query: query.name.clone(), source }),
+            Err(source) => return Err(in_storage(&query.name)(source)),
         };
-        let record = record.unwrap_or_else(|| QueryRecord {
-            name: query.name.clone(),
-            state: QueryState::Queued,
-            query_execution_id: None,
-            attempts: 0,
-            file_name: query.file_name.clone(),
-            csv: None,
-            statistics: Statistics::default(),
-            failure: None,
-        });
+        let record = record.unwrap_or_else(|| QueryRecord::queued(query));
         Ok(Self { storage, run, record })
     }
 
@@ -54,9 +45,10 @@ impl<'a> Recorder<'a> {
         self.write().await
     }
 
-    pub(crate) async fn succeeded(&mut self, csv: CsvFile) -> Result<(), ExecuteError> {
+    pub(crate) async fn succeeded(&mut self, written: Written) -> Result<(), ExecuteError> {
         self.record.state = QueryState::Succeeded;
-        self.record.csv = Some(csv);
+        self.record.csv = Some(written.csv);
+        self.record.member = written.member;
         self.record.failure = None;
         self.write().await
     }
@@ -64,6 +56,8 @@ impl<'a> Recorder<'a> {
     pub(crate) async fn failed(&mut self, error: &ExecuteError) -> Result<(), ExecuteError> {
         self.record.state = match error {
             ExecuteError::Cancelled { .. } => QueryState::Cancelled,
+            // Athena did not say that the query has ended: whoever stops the run cancels it.
+            ExecuteError::Athena { .. } => self.record.state,
             _ => QueryState::Failed,
         };
         self.record.failure = Some(RecordedFailure {
@@ -77,8 +71,7 @@ impl<'a> Recorder<'a> {
     async fn write(&self) -> Result<(), ExecuteError> {
         let location = self.run.layout().record(&self.record.name);
         let written = self.storage.put_json(&location, &self.record).await;
-        written
-            .map_err(|source| ExecuteError::Storage { query: self.record.name.clone(), source })?;
+        written.map_err(in_storage(&self.record.name))?;
         Ok(())
     }
 }

@@ -26,7 +26,7 @@ pub use crate::{
     api::Api,
     arn::{ArnError, StateMachineArn},
     executions::{Execution, Executions, ExecutionsError, Start},
-    records::Records,
+    records::{Queries, Records},
     run_id::RunIdSource,
     step_functions::StepFunctions,
 };

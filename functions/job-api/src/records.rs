@@ -4,18 +4,28 @@ use aws_io::{Storage, StorageError, run_files};
 use job::{
     RunLayout,
     record::{Manifest, QueryRecord},
+    view::VIEW_QUERIES_MAX,
 };
 
 /// The largest manifest that is read: 10,000 queries of some 1,000 bytes, twice over.
 const MANIFEST_BYTES_MAX: u64 = 20 * 1024 * 1024;
 
+/// The queries of a run that goes on.
+#[derive(Clone, Debug)]
+pub struct Queries {
+    /// How many there are.
+    pub count: usize,
+    /// Their records; none if there are more than [`VIEW_QUERIES_MAX`].
+    pub records: Vec<QueryRecord>,
+}
+
 /// What runs write down.
 pub trait Records: Sync {
-    /// Every query of the run's plan with its record; nothing until the run is planned.
+    /// The queries of the run's plan; nothing until the run is planned.
     fn queries(
         &self,
         layout: &RunLayout,
-    ) -> impl Future<Output = Result<Option<Vec<QueryRecord>>, StorageError>> + Send;
+    ) -> impl Future<Output = Result<Option<Queries>, StorageError>> + Send;
 
     /// The run's manifest; nothing until it is written.
     fn manifest(
@@ -25,8 +35,12 @@ pub trait Records: Sync {
 }
 
 impl Records for Storage {
-    async fn queries(&self, layout: &RunLayout) -> Result<Option<Vec<QueryRecord>>, StorageError> {
-        if_there(run_files::records(self, layout).await)
+    async fn queries(&self, layout: &RunLayout) -> Result<Option<Queries>, StorageError> {
+        let Some(plan) = if_there(run_files::plan(self, layout).await)? else { return Ok(None) };
+        let count = plan.len();
+        let listed = if count > VIEW_QUERIES_MAX { Vec::new() } else { plan };
+        let records = if_there(run_files::records_of(self, layout, listed).await)?;
+        Ok(records.map(|records| Queries { count, records }))
     }
 
     async fn manifest(&self, layout: &RunLayout) -> Result<Option<Manifest>, StorageError> {

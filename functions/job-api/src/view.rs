@@ -3,10 +3,10 @@
 use job::{
     RunId,
     record::{Failure, Manifest, QueryRecord},
-    view::{RunState, RunView},
+    view::{RunState, RunView, VIEW_QUERIES_MAX},
 };
 
-use crate::Execution;
+use crate::{Execution, Queries};
 
 /// The state in which every run that succeeds ends.
 const LAST_STATE: &str = "RecordSuccess";
@@ -37,7 +37,7 @@ pub(crate) fn run_view(
     run_id: RunId,
     execution: &Execution,
     stage: Option<String>,
-    queries: Option<Vec<QueryRecord>>,
+    queries: Option<Queries>,
     receipt: Option<Receipt>,
 ) -> RunView {
     let told = failure(execution, stage.as_deref());
@@ -48,18 +48,19 @@ pub(crate) fn run_view(
         started_at,
         finished_at,
         stage,
-        query_count: queries.as_ref().map(Vec::len),
-        data_scanned_bytes: scanned_bytes(queries.as_deref().unwrap_or_default()),
-        queries: queries.unwrap_or_default(),
+        query_count: queries.as_ref().map(|queries| queries.count),
+        data_scanned_bytes: queries.as_ref().map_or(0, |queries| scanned_bytes(&queries.records)),
+        queries: queries.map(|queries| queries.records).unwrap_or_default(),
         file: None,
         delivery: None,
         failure: told,
         manifest: None,
     };
     let Some(Receipt { uri, manifest }) = receipt else { return view };
+    let count = manifest.queries.len();
     RunView {
-        query_count: Some(manifest.queries.len()).filter(|count| *count > 0),
-        queries: manifest.queries,
+        query_count: Some(count).filter(|count| *count > 0),
+        queries: if count > VIEW_QUERIES_MAX { Vec::new() } else { manifest.queries },
         file: manifest.file,
         delivery: manifest.delivery,
         failure: manifest.failure.or(view.failure),
@@ -162,6 +163,7 @@ mod tests {
             manifest: None,
             data_scanned_bytes: 0,
         };
+        let queries = queries.map(|records| Queries { count: records.len(), records });
         let found = run_view("r1".parse().unwrap(), execution, stage, queries, receipt);
         assert_eq!(found, expected(nothing));
     }

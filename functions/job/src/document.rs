@@ -45,11 +45,9 @@ pub(crate) fn schema<T: JsonSchema>() -> Value {
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
-/// Reads `document`, which stands at `at` of a larger one (`$` for the whole).
-pub(crate) fn read<T: DeserializeOwned + JsonSchema>(
-    document: &Value,
-    at: &str,
-) -> Result<T, Problems> {
+/// Reads `document`, which stands at `at` of a larger one (`$` for the whole), or says everything
+/// that is wrong with it.
+pub fn read<T: DeserializeOwned + JsonSchema>(document: &Value, at: &str) -> Result<T, Problems> {
     let problems = problems(&schema::<T>(), document, at);
     if problems.is_empty() { deserialize(document, at) } else { Err(Problems(problems)) }
 }

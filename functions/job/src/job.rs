@@ -246,7 +246,7 @@ fn default_max_concurrency() -> u32 {
     20
 }
 
-fn default_zip_level() -> u8 {
+pub(crate) fn default_zip_level() -> u8 {
     6
 }
 

@@ -45,6 +45,16 @@ impl RunLayout {
         self.at(&format!("csv/{}.csv", query.file_stem()))
     }
 
+    /// The same as an archive of one entry.
+    pub fn member(&self, query: &QueryName) -> S3Location {
+        self.at(&format!("members/{}.zip", query.file_stem()))
+    }
+
+    /// There from the moment on at which no query of the run may start any more.
+    pub fn stopped(&self) -> S3Location {
+        self.at("stopped.json")
+    }
+
     /// The error of a state or a query.
     pub fn error(&self, of: &str) -> S3Location {
         self.at(&format!("errors/{}.json", of.replace('/', "-")))
@@ -90,6 +100,8 @@ mod tests {
             layout.plan(),
             layout.record(&query),
             layout.csv(&query),
+            layout.member(&query),
+            layout.stopped(),
             layout.error("LoadQueries"),
             layout.manifest(),
             layout.archive(),
@@ -101,6 +113,8 @@ mod tests {
                 "s3://acme-results/out/r1/plan.json",
                 "s3://acme-results/out/r1/results/daily-users.json",
                 "s3://acme-results/out/r1/csv/daily-users.csv",
+                "s3://acme-results/out/r1/members/daily-users.zip",
+                "s3://acme-results/out/r1/stopped.json",
                 "s3://acme-results/out/r1/errors/LoadQueries.json",
                 "s3://acme-results/out/r1/manifest.json",
                 "s3://acme-results/r1.zip",

@@ -19,7 +19,7 @@
 //! assert_eq!(job.database, "default");
 //! ```
 
-mod document;
+pub mod document;
 pub mod error;
 mod job;
 pub mod layout;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     name::{FileName, QueryName, RunId},
     s3::S3Location,
-    states::Deliverable,
+    states::{Deliverable, PlannedQuery},
 };
 
 /// Where a query stands, in Athena's words.
@@ -41,11 +41,31 @@ pub struct QueryRecord {
     pub file_name: FileName,
     /// Its CSV, once it is there.
     pub csv: Option<CsvFile>,
+    /// The same as an archive of one entry, if the run has several queries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberFile>,
     /// What Athena counted.
     #[serde(default)]
     pub statistics: Statistics,
     /// Why it failed.
     pub failure: Option<Failure>,
+}
+
+impl QueryRecord {
+    /// The record of a query that has not begun.
+    pub fn queued(query: &PlannedQuery) -> Self {
+        Self {
+            name: query.name.clone(),
+            state: QueryState::Queued,
+            query_execution_id: None,
+            attempts: 0,
+            file_name: query.file_name.clone(),
+            csv: None,
+            member: None,
+            statistics: Statistics::default(),
+            failure: None,
+        }
+    }
 }
 
 /// A CSV that a run wrote.
@@ -61,6 +81,21 @@ pub struct CsvFile {
     pub size_bytes: u64,
     /// Its SHA-256, in hexadecimal.
     pub sha256: String,
+}
+
+/// A CSV as an archive of one entry, which `zip-s3-folder` copies into the run's archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberFile {
+    /// Where it is.
+    pub location: S3Location,
+    /// Its ETag.
+    pub etag: String,
+    /// Its size, its own directory included.
+    pub size_bytes: u64,
+    /// The CRC-32 of the CSV.
+    pub crc32: u32,
+    /// What the CSV was deflated to.
+    pub compressed_bytes: u64,
 }
 
 /// What Athena counted for one query.

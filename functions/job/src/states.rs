@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    job::{CsvOptions, OnQueryFailure},
+    job::{CsvOptions, OnQueryFailure, default_zip_level},
     layout::RunLayout,
     name::{BucketName, FileName, QueryName, RunId},
     record::Failure,
@@ -28,6 +28,10 @@ pub const INLINE_BYTES_MAX: usize = 65_536;
 /// The most iterations that an inline map runs
 /// [at once](https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html).
 pub const INLINE_CONCURRENCY_MAX: u32 = 40;
+
+/// The longest SQL that [Athena takes](https://docs.aws.amazon.com/athena/latest/ug/service-limits.html),
+/// in bytes.
+pub const SQL_BYTES_MAX: u64 = 262_144;
 
 /// What query-loader is given.
 #[derive(Debug, Serialize, Deserialize)]
@@ -115,6 +119,9 @@ pub struct PlannedQuery {
     pub sql: S3Location,
     /// The ETag of the SQL when the run was planned.
     pub sql_etag: String,
+    /// How many bytes of the file are the statement: what comes after it is `;`, white space and
+    /// comments, and is not sent.
+    pub sql_bytes: u64,
     /// The Athena database.
     pub database: String,
     /// What its CSV is called, in the archive or on its own.
@@ -136,11 +143,11 @@ pub struct QueryTask {
 /// How far a query got in earlier calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueryProgress {
-    /// The running query.
-    pub query_execution_id: String,
+    /// The running query; nothing while Athena refuses to start it.
+    pub query_execution_id: Option<String>,
     /// Which attempt it is, from 1.
     pub attempt: u32,
-    /// How often it was handed back as running.
+    /// How often the query was handed back.
     pub waits: u32,
 }
 
@@ -148,7 +155,7 @@ pub struct QueryProgress {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "UPPERCASE")]
 pub enum QueryOutcome {
-    /// It still runs: wait and call again.
+    /// It still runs, or Athena is too busy to start it: wait and call again.
     Running {
         /// What the next call is given.
         progress: QueryProgress,
@@ -177,6 +184,15 @@ pub enum GatherTask {
         /// The transporter's receipt, if there was one.
         #[serde(default)]
         delivery: Option<Value>,
+    },
+    /// Write down why one query failed, and cancel it if it still runs.
+    FailQuery {
+        /// The run.
+        run: Run,
+        /// The query.
+        query: PlannedQuery,
+        /// What failed.
+        failure: Failure,
     },
     /// Cancel what still runs in Athena.
     Stop {
@@ -231,17 +247,38 @@ pub struct Deliverable {
     pub etag: String,
     /// Its size.
     pub size_bytes: u64,
-    /// Its SHA-256, in hexadecimal.
-    pub sha256: String,
+    /// Its SHA-256, in hexadecimal; nothing if S3 put the file together, so that nobody has read
+    /// it as a whole. The transporter's receipt has it then.
+    pub sha256: Option<String>,
     /// What the recipient sees it as.
     pub file_name: FileName,
 }
 
 /// What zip-s3-folder is given.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct ZipTask {
-    /// The run.
-    pub run: Run,
+#[serde(rename_all = "snake_case")]
+pub enum ZipTask {
+    /// Zip the results of a run.
+    Run(Run),
+    /// Zip all objects below a prefix.
+    Folder(ZipFolder),
+}
+
+/// A folder that is to become an archive. No run needs it: it is for whoever calls the function.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ZipFolder {
+    /// The bucket of the objects.
+    pub bucket: BucketName,
+    /// What their keys begin with. The rest of a key is the name in the archive.
+    pub prefix: Prefix,
+    /// Where the archive is written; it may lie in the folder and is not part of itself.
+    pub archive: S3Location,
+    /// The time that every member gets.
+    pub modified_at: Timestamp,
+    /// The level of compression, 0 (store) to 9 (smallest).
+    #[serde(default = "default_zip_level")]
+    pub zip_level: u8,
 }
 
 /// What zip-s3-folder answers.

@@ -11,6 +11,10 @@ use crate::{
     states::Deliverable,
 };
 
+/// The most queries that a [`RunView`] lists. A longer list would cost a request to S3 for each at
+/// every look, and would not fit into an answer: the manifest has it.
+pub const VIEW_QUERIES_MAX: usize = 1_000;
+
 /// A run, as `GET /jobs/{run_id}` answers it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunView {
@@ -26,7 +30,8 @@ pub struct RunView {
     pub stage: Option<String>,
     /// How many queries it has, once it is planned.
     pub query_count: Option<usize>,
-    /// Every query of the plan, in its order; empty until the run is planned.
+    /// Every query of the plan, in its order; empty until the run is planned, and if there are more
+    /// than [`VIEW_QUERIES_MAX`].
     pub queries: Vec<QueryRecord>,
     /// The file that was made, once it is there.
     pub file: Option<Deliverable>,

@@ -1,20 +1,24 @@
 //! The index of queries: `query_index.json`.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::collections::BTreeMap;
 
-use job::{FileTemplate, QueryName};
+use job::{FileTemplate, Problem, Problems, QueryName, document};
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
+
+use crate::fault;
 
 /// What names stand for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(crate) struct Index {
-    queries: BTreeMap<String, Entry>,
+    pub(crate) queries: BTreeMap<QueryName, Entry>,
 }
 
 /// What one name stands for.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(from = "EntryForm")]
+#[schemars(with = "FullEntry")]
 pub(crate) struct Entry {
     /// The SQL file, below the prefix of the queries.
     pub(crate) file: String,
@@ -24,6 +28,12 @@ pub(crate) struct Entry {
     pub(crate) file_name: Option<FileTemplate>,
 }
 
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    queries: BTreeMap<String, Entry>,
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum EntryForm {
@@ -31,11 +41,14 @@ enum EntryForm {
     Full(FullEntry),
 }
 
-#[derive(Deserialize)]
+/// Its schema is that of both forms: what a schema says of fields does not concern a string.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("type" = ["object", "string"]))]
 struct FullEntry {
     file: String,
     #[serde(default)]
+    #[schemars(length(min = 1, max = 255))]
     database: Option<String>,
     #[serde(default)]
     file_name: Option<FileTemplate>,
@@ -57,46 +70,32 @@ impl From<EntryForm> for Entry {
 /// What is wrong with an index.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// It is not the JSON that was expected.
-    #[error("at `{path}`")]
-    Json {
-        /// The place, as a path into the document.
-        path: String,
-        /// What is wrong there, with line and column.
-        source: serde_json::Error,
-    },
-    /// An entry's file leaves the prefix.
-    #[error("at `queries.{name}.file`: `{file}` leaves the prefix of the queries")]
-    File {
-        /// The entry.
-        name: String,
-        /// Its file.
-        file: String,
-    },
+    /// It is not JSON.
+    #[error("it is not JSON")]
+    Json(#[source] serde_json::Error),
+    /// It does not say what it must.
+    #[error("{0}")]
+    Document(Problems),
 }
 
 impl Index {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
-        let mut reader = serde_json::Deserializer::from_slice(bytes);
-        let index: Self = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            IndexError::Json { path: error.path().to_string(), source: error.into_inner() }
-        })?;
-        reader.end().map_err(|source| IndexError::Json { path: ".".to_owned(), source })?;
-        for (name, Entry { file, .. }) in &index.queries {
-            // A file obeys the rules of a name: it can not leave the prefix either.
-            if QueryName::from_str(file).is_err() {
-                return Err(IndexError::File { name: name.clone(), file: file.clone() });
+        let document: Value = serde_json::from_slice(bytes).map_err(IndexError::Json)?;
+        let mut problems = name_problems(&document);
+        let read = document::read::<Document>(&document, "$");
+        if let Err(Problems(found)) = &read {
+            problems.extend_from_slice(found);
+        }
+        match read {
+            Ok(Document { queries }) if problems.is_empty() => {
+                let parsed = |(name, entry): (String, Entry)| Some((name.parse().ok()?, entry));
+                Ok(Self { queries: queries.into_iter().filter_map(parsed).collect() })
+            }
+            _ => {
+                problems.sort_by(|a, b| a.path.cmp(&b.path));
+                Err(IndexError::Document(fault::shortened(problems, "$")))
             }
         }
-        Ok(index)
-    }
-
-    pub(crate) fn get(&self, name: &QueryName) -> Option<&Entry> {
-        self.queries.get(name.as_str())
-    }
-
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.queries.keys().map(String::as_str)
     }
 }
 
@@ -104,6 +103,33 @@ impl Entry {
     pub(crate) fn file(file: String) -> Self {
         Self { file, database: None, file_name: None }
     }
+}
+
+/// What a schema can not say: whether the keys are names, and where the files are.
+fn name_problems(document: &Value) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (name, entry) in document["queries"].as_object().into_iter().flatten() {
+        let path = format!("$.queries.{name}");
+        match name.parse::<QueryName>() {
+            Err(error) => problems.push(Problem { path: path.clone(), message: error.to_string() }),
+            Ok(name) if name.is_pattern() => {
+                let message =
+                    format!("`{name}` is a pattern, which stands for the names of other entries");
+                problems.push(Problem { path: path.clone(), message });
+            }
+            Ok(_) => {}
+        }
+        let (path, file) = match entry {
+            Value::String(file) => (path, Some(file.as_str())),
+            _ => (format!("{path}.file"), entry["file"].as_str()),
+        };
+        // A file obeys the rules of a name: it can not leave the prefix either.
+        if let Some(Err(error)) = file.map(str::parse::<QueryName>) {
+            let message = format!("a file obeys the rules of a query's name: {error}");
+            problems.push(Problem { path, message });
+        }
+    }
+    problems
 }
 
 #[cfg(test)]
@@ -117,13 +143,16 @@ mod tests {
         let json = br#"{"queries": {"a": "a.sql", "b": {"file": "x/b.sql", "database": "db", "file_name": "B_{date}.csv",
             "description": "b"}}}"#;
         let index = Index::parse(json).unwrap();
-        assert_eq!(index.get(&"a".parse().unwrap()), Some(&Entry::file("a.sql".to_owned())));
-        let b = index.get(&"b".parse().unwrap()).unwrap();
+        let full = Entry {
+            file: "x/b.sql".to_owned(),
+            database: Some("db".to_owned()),
+            file_name: Some("B_{date}.csv".parse().unwrap()),
+        };
+        let entries: Vec<_> = index.queries.into_iter().collect();
         assert_eq!(
-            (b.file.as_str(), b.database.as_deref(), b.file_name.is_some()),
-            ("x/b.sql", Some("db"), true)
+            entries,
+            [("a".parse().unwrap(), Entry::file("a.sql".to_owned())), ("b".parse().unwrap(), full)]
         );
-        assert_eq!(index.names().collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[track_caller]
@@ -133,12 +162,42 @@ mod tests {
     }
 
     #[test]
-    fn an_index_that_does_not_parse_says_where() {
-        check("{\"queries\": {\n  \"a\" 1}}", "at `queries`: expected `:` at line 2 column 7");
-        check("{}", "at `.`: missing field `queries` at line 1 column 2");
+    fn an_index_that_is_no_json_says_where() {
+        check("{\"queries\": {\n  \"a\" 1}}", "it is not JSON: expected `:` at line 2 column 7");
+    }
+
+    #[test]
+    fn a_fault_in_an_entry_names_its_field() {
+        check("{}", "$.queries: the field `queries` is missing");
+        check("[]", "$: expected object, found array");
         check(
             r#"{"queries": {"a": "../secret.sql"}}"#,
-            "at `queries.a.file`: `../secret.sql` leaves the prefix of the queries",
+            "$.queries.a: a file obeys the rules of a query's name: `../secret.sql` is not a query name: a part \
+             between its slashes is empty, `.` or `..`, so it would leave the prefix",
+        );
+        check(
+            r#"{"queries": {"a": {"file": "a.sql", "filename": "A.csv"}}}"#,
+            "$.queries.a.filename: unknown field `filename`; did you mean `file_name`?",
+        );
+        check(
+            r#"{"queries": {"a": {"file": "a.sql", "database": ""}}}"#,
+            "$.queries.a.database: expected at least 1 characters",
+        );
+        check(
+            r#"{"queries": {"users_*": "a.sql"}}"#,
+            "$.queries.users_*: `users_*` is a pattern, which stands for the names of other entries",
+        );
+    }
+
+    #[test]
+    fn all_faults_of_an_index_are_reported_at_once() {
+        check(
+            r#"{"queries": {"a": {"file": "/a.sql", "file_name": "{day}.csv"}, "b": 7, "c/": {"data": 1}}, "version": 1}"#,
+            "$.queries.a.file: a file obeys the rules of a query's name: `/a.sql` is not a query name: it begins or ends \
+             with `/`; $.queries.a.file_name: `{day}` is not known here; expected `{run_id}`, `{date}` or `{query}`; \
+             $.queries.b: expected string or object, found number; $.queries.c/: `c/` is not a query name: it begins \
+             or ends with `/`; $.queries.c/.data: unknown field `data`; did you mean `database`?; $.queries.c/.file: \
+             the field `file` is missing; $.version: unknown field `version`; expected one of `queries`",
         );
     }
 }

@@ -2,23 +2,21 @@
 //!
 //! Every action may be repeated: it reads what is there and writes the same again.
 
-mod athena;
+mod cancel;
 
-use aws_io::{Failure, Storage, StorageError, run_files};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use aws_io::{
+    Failure, Storage, StorageError,
+    athena::{Athena, AthenaError},
+    run_files,
+};
 use jiff::Timestamp;
 use job::{
     BucketName, ErrorName, OnQueryFailure, Prefix, RunId, RunLayout, S3Location,
-    record::{CsvFile, Failure as RecordedFailure, Manifest, QueryState, RunStatus},
+    record::{CsvFile, Failure as RecordedFailure, Manifest, RunStatus},
     states::{Deliverable, GatherTask, Gathered, Run},
 };
 use serde::Serialize;
 use tracing::info;
-
-pub use crate::athena::Athena;
-
-/// How many queries are cancelled at once.
-const CALLS_IN_FLIGHT: usize = 16;
 
 /// Why results could not be gathered.
 #[derive(Debug, thiserror::Error)]
@@ -35,22 +33,9 @@ pub enum GatherError {
         /// Why it did not.
         cause: String,
     },
-    /// Athena is busy.
-    #[error("cancelling query execution `{id}`: Athena asks to wait")]
-    Throttled {
-        /// Athena's id of the query.
-        id: String,
-        /// What Athena said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// Athena was not reached, or failed.
-    #[error("cancelling query execution `{id}`: Athena could not be reached or failed")]
-    Unavailable {
-        /// Athena's id of the query.
-        id: String,
-        /// What happened.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    /// Athena would not cancel a query.
+    #[error("stopping the run")]
+    Athena(#[from] AthenaError),
     /// S3 failed.
     #[error("gathering the results")]
     Storage(#[from] StorageError),
@@ -60,8 +45,7 @@ impl Failure for GatherError {
     fn name(&self) -> ErrorName {
         match self {
             Self::Failed { .. } => ErrorName::QueryFailed,
-            Self::Throttled { .. } => ErrorName::QueryThrottled,
-            Self::Unavailable { .. } => ErrorName::QueryUnavailable,
+            Self::Athena(error) => error.name(),
             Self::Storage(error) => error.name(),
         }
     }
@@ -78,10 +62,14 @@ pub enum Answer {
         /// Its URI.
         manifest: Option<String>,
     },
+    /// To `fail_query`.
+    QueryFailed {},
     /// To `stop`.
     Stopped {
         /// How many queries were cancelled.
         cancelled: usize,
+        /// Why the first of the failed queries failed, in the order of the job.
+        failure: Option<RecordedFailure>,
     },
 }
 
@@ -98,7 +86,9 @@ pub async fn act(
 ) -> Result<Answer, GatherError> {
     match task {
         GatherTask::Gather { run } => gather(storage, &run).await.map(Answer::Gathered),
-        GatherTask::Finish { run, file, delivery } => {
+        GatherTask::Finish { run, mut file, delivery } => {
+            let sent = delivery.as_ref().and_then(|receipt| receipt["sha256"].as_str());
+            file.sha256 = file.sha256.or_else(|| sent.map(str::to_owned));
             let manifest = Manifest {
                 run_id: run.run_id.clone(),
                 status: RunStatus::Succeeded,
@@ -113,7 +103,14 @@ pub async fn act(
             let location = write_manifest(storage, &run.layout(), manifest).await?;
             Ok(Answer::Recorded { manifest: Some(location.to_string()) })
         }
-        GatherTask::Stop { run } => stop(athena, storage, &run).await,
+        GatherTask::FailQuery { run, query, failure } => {
+            cancel::fail_query(athena, storage, &run.layout(), &query, failure).await?;
+            Ok(Answer::QueryFailed {})
+        }
+        GatherTask::Stop { run } => {
+            let (cancelled, failure) = cancel::stop(athena, storage, &run, now).await?;
+            Ok(Answer::Stopped { cancelled, failure })
+        }
         GatherTask::Fail {
             run,
             run_id,
@@ -184,32 +181,9 @@ fn deliverable(run: &Run, csv: CsvFile) -> Deliverable {
         uri: csv.location.to_string(),
         etag: csv.etag,
         size_bytes: csv.size_bytes,
-        sha256: csv.sha256,
+        sha256: Some(csv.sha256),
         file_name: run.file_name.clone(),
     }
-}
-
-/// Cancels every query of the run that has not ended.
-async fn stop(athena: &Athena, storage: &Storage, run: &Run) -> Result<Answer, GatherError> {
-    let records = run_files::records(storage, &run.layout()).await?;
-    let running = records.into_iter().filter_map(|record| match record.state {
-        QueryState::Queued | QueryState::Running => {
-            record.query_execution_id.clone().map(|id| (id, record))
-        }
-        QueryState::Succeeded | QueryState::Failed | QueryState::Cancelled => None,
-    });
-    let cancelled: Vec<()> = stream::iter(running)
-        .map(|(id, mut record)| async move {
-            athena.stop(&id).await?;
-            record.state = QueryState::Cancelled;
-            storage.put_json(&run.layout().record(&record.name), &record).await?;
-            Ok::<_, GatherError>(())
-        })
-        .buffer_unordered(CALLS_IN_FLIGHT)
-        .try_collect()
-        .await?;
-    info!(run.id = %run.run_id, cancelled = cancelled.len(), "cancelled the queries that still ran");
-    Ok(Answer::Stopped { cancelled: cancelled.len() })
 }
 
 fn layout_of_unplanned(bucket: String, prefix: String, run_id: RunId) -> Option<RunLayout> {

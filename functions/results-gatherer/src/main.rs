@@ -1,9 +1,8 @@
 //! The results-gatherer Lambda.
 
-use aws_io::{Storage, lambda, sdk};
+use aws_io::{Storage, athena::Athena, lambda, sdk};
 use jiff::Timestamp;
 use job::states::GatherTask;
-use results_gatherer::Athena;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda::RuntimeError> {

@@ -166,7 +166,9 @@ impl Pool {
             Ok(Answer::Fault(fault)) | Err(fault) => (Err(fault.payload(request_id)), Some(fault)),
         };
         let function_error = payload.is_err();
+        let memory_used_mb = start.sandbox.as_ref().ok().and_then(Sandbox::memory_used_mb);
         self.count(|usage| {
+            usage.memory_used_mb_max = usage.memory_used_mb_max.max(memory_used_mb.unwrap_or(0));
             usage.invocations += 1;
             usage.errors += u64::from(function_error);
             usage.cold_starts += u64::from(start.is_cold);
@@ -177,7 +179,7 @@ impl Pool {
             duration,
             billed_ms,
             memory_mb: self.function.memory_mb,
-            memory_used_mb: start.sandbox.as_ref().ok().and_then(Sandbox::memory_used_mb),
+            memory_used_mb,
             initialisation: start.initialisation,
             fault: fault.as_ref(),
         };

@@ -15,6 +15,8 @@ pub struct Usage {
     pub billed_milliseconds: u64,
     /// The function's memory, which turns time into GB-seconds.
     pub memory_mb: u32,
+    /// The most memory that one of its processes used, in MB; 0 where the system does not tell.
+    pub memory_used_mb_max: u64,
 }
 
 impl Usage {

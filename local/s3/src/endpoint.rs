@@ -18,7 +18,7 @@ mod uploads;
 
 use axum::Router;
 use axum::error_handling::HandleError;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use s3s::auth::SimpleAuth;
 use s3s::dto;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -26,6 +26,7 @@ use s3s::{HttpError, S3, S3Request, S3Response, S3Result};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::Store;
+use crate::traffic::Running;
 
 /// The one pair of keys that the endpoint accepts.
 #[derive(Debug, Clone)]
@@ -67,6 +68,17 @@ struct Endpoint {
     store: Store,
 }
 
+impl Endpoint {
+    /// Counts a request, and fails if there is a fault for it.
+    async fn admit(&self, input: &'static str, headers: &HeaderMap) -> S3Result<Running> {
+        let operation = input.strip_suffix("Input").unwrap_or(input);
+        let received_bytes = incoming::promised_bytes(headers).unwrap_or(0);
+        let running = self.store.traffic().begin(operation, received_bytes);
+        self.store.faults().meet(operation).await?;
+        Ok(running)
+    }
+}
+
 /// Every operation that is not named here is answered with `NotImplemented`.
 macro_rules! operations {
     ($($name:ident: $input:ident -> $output:ident = $operation:path;)+) => {
@@ -77,6 +89,7 @@ macro_rules! operations {
                     &self,
                     request: S3Request<dto::$input>,
                 ) -> S3Result<S3Response<dto::$output>> {
+                    let _running = self.admit(stringify!($input), &request.headers).await?;
                     Ok(S3Response::new($operation(&self.store, request).await?))
                 }
             )+

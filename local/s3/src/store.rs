@@ -18,7 +18,7 @@ use crate::error::Doing as _;
 use crate::key::{check_bucket_name, check_key};
 use crate::layout::Layout;
 use crate::listing::Query;
-use crate::{StoreError, layout};
+use crate::{Faults, StoreError, Traffic, layout};
 
 /// Buckets and objects below a directory. Clones share one store.
 #[derive(Clone)]
@@ -29,6 +29,8 @@ pub struct Store {
 struct Inner {
     layout: Layout,
     buckets: RwLock<BTreeMap<String, Arc<Bucket>>>,
+    faults: Faults,
+    traffic: Traffic,
     /// Held for as long as the store is open.
     _lock: File,
 }
@@ -50,6 +52,17 @@ impl Store {
         let layout = Layout::new(root.into());
         let inner = blocking(move || Inner::open(layout)).await?;
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The faults that the endpoints over this store show on demand, none at first. What is done
+    /// through the store itself has none.
+    pub fn faults(&self) -> &Faults {
+        &self.inner.faults
+    }
+
+    /// What was asked of the endpoints over this store.
+    pub fn traffic(&self) -> &Traffic {
+        &self.inner.traffic
     }
 
     /// Creates a bucket, unless it is there.
@@ -175,7 +188,13 @@ impl Inner {
         for stray in layout::files(&layout.staging())? {
             fs::remove_file(&stray).doing("deleting", &stray)?;
         }
-        Ok(Self { layout, buckets: RwLock::new(buckets), _lock: lock })
+        Ok(Self {
+            layout,
+            buckets: RwLock::new(buckets),
+            faults: Faults::default(),
+            traffic: Traffic::default(),
+            _lock: lock,
+        })
     }
 
     fn create_bucket(&self, name: String) -> Result<(), StoreError> {

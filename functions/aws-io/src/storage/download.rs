@@ -1,26 +1,79 @@
 //! An object as a stream.
 
-use aws_sdk_s3::primitives::ByteStream;
+use std::{error::Error, ops::Range, time::Duration};
+
+use aws_sdk_s3::{Client, primitives::ByteStream};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bytes::Bytes;
 use job::S3Location;
 
-use super::{ObjectInfo, StorageError};
+use super::{ObjectInfo, StorageError, range_text, size};
 
-/// The bytes of an object, in order. It holds one chunk at a time.
+/// How often a stream is opened again before it has made [`PROGRESS_BYTES`].
+const REOPENINGS_MAX: usize = 5;
+
+/// What a stream must have read for its reopenings to be counted anew. A connection that breaks
+/// after every few bytes so ends in an error instead of in a million requests.
+const PROGRESS_BYTES: u64 = 1024 * 1024;
+
+/// The longest waits before the reopenings; the true ones are random parts of these.
+const WAITS: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(100))
+    .with_max_delay(Duration::from_secs(2))
+    .with_max_times(REOPENINGS_MAX);
+
+/// The bytes of an object, or of a range of it, in order. It holds one chunk at a time.
+///
+/// A connection that breaks or ends early is replaced: what is still to be read is asked for again,
+/// of the same object only (`If-Match`).
 #[derive(Debug)]
 pub struct ObjectStream {
+    client: Client,
     location: S3Location,
     info: ObjectInfo,
+    unread: Range<u64>,
     body: ByteStream,
-    read_bytes: u64,
+    waits: ExponentialBackoff,
+    waits_counted_from: u64,
 }
 
 impl ObjectStream {
-    pub(super) fn new(location: S3Location, info: ObjectInfo, body: ByteStream) -> Self {
-        Self { location, info, body, read_bytes: 0 }
+    pub(super) async fn open(
+        client: Client,
+        location: &S3Location,
+        etag: Option<&str>,
+    ) -> Result<Self, StorageError> {
+        let request = client.get_object().bucket(&location.bucket).key(&location.key);
+        let sent = request.set_if_match(etag.map(str::to_owned)).send().await;
+        let object = sent.map_err(|error| StorageError::new("reading", location, error))?;
+        let size_bytes = size(object.content_length);
+        let info = ObjectInfo { etag: object.e_tag.unwrap_or_default(), size_bytes };
+        Ok(Self::new(client, location, info, 0..size_bytes, object.body))
     }
 
-    /// What is known of the object.
+    pub(super) async fn open_range(
+        client: Client,
+        location: &S3Location,
+        etag: &str,
+        range: Range<u64>,
+    ) -> Result<Self, StorageError> {
+        let (body, size_bytes) = get(&client, location, etag, &range).await?;
+        let info = ObjectInfo { etag: etag.to_owned(), size_bytes };
+        Ok(Self::new(client, location, info, range, body))
+    }
+
+    fn new(
+        client: Client,
+        location: &S3Location,
+        info: ObjectInfo,
+        unread: Range<u64>,
+        body: ByteStream,
+    ) -> Self {
+        let (location, waits_counted_from) = (location.clone(), unread.start);
+        Self { client, location, info, unread, body, waits: WAITS.build(), waits_counted_from }
+    }
+
+    /// What is known of the object, which of a range is the whole that it lies in.
     pub fn info(&self) -> &ObjectInfo {
         &self.info
     }
@@ -29,25 +82,78 @@ impl ObjectStream {
     ///
     /// # Errors
     ///
-    /// When the connection breaks, also when it ends before the object does: a short object is
-    /// never taken for the whole.
+    /// [`StorageError::Unavailable`] when the connection broke, or ended before the object did, and
+    /// several others in its place too: a short object is never taken for the whole.
+    /// [`StorageError::Changed`] when it broke and the object is another one by now.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, StorageError> {
-        let broken = |location: &S3Location, source| StorageError::Unavailable {
-            action: "reading",
-            location: location.clone(),
-            source,
-        };
-        match self.body.next().await {
-            Some(Ok(chunk)) => {
-                self.read_bytes += chunk.len() as u64;
-                Ok(Some(chunk))
-            }
-            Some(Err(error)) => Err(broken(&self.location, Box::new(error))),
-            None if self.read_bytes == self.info.size_bytes => Ok(None),
-            None => {
-                let text = format!("{} of {} bytes arrived", self.read_bytes, self.info.size_bytes);
-                Err(broken(&self.location, text.into()))
-            }
+        loop {
+            let lost: Box<dyn Error + Send + Sync> = match self.body.next().await {
+                Some(Ok(chunk)) => {
+                    self.unread.start += chunk.len() as u64;
+                    return Ok(Some(chunk));
+                }
+                // Not even a new connection could take bytes back that were handed out: the
+                // SDK found at the end that they have another checksum than the object.
+                Some(Err(error)) if self.unread.is_empty() => {
+                    return Err(self.unavailable(error.into()));
+                }
+                Some(Err(error)) => error.into(),
+                None if self.unread.is_empty() => return Ok(None),
+                None => {
+                    let Range { start, end } = self.unread;
+                    format!("the answer ended at byte {start}, {end} were to come").into()
+                }
+            };
+            self.reopen(self.unavailable(lost)).await?;
         }
     }
+
+    /// Replaces a lost connection; gives its error back once too many were lost.
+    async fn reopen(&mut self, mut lost: StorageError) -> Result<(), StorageError> {
+        if self.unread.start - self.waits_counted_from >= PROGRESS_BYTES {
+            self.waits = WAITS.build();
+            self.waits_counted_from = self.unread.start;
+        }
+        for wait in self.waits.by_ref() {
+            tracing::warn!(location = %self.location, error = ?lost, "a read is taken up again");
+            tokio::time::sleep(wait.mul_f64(rand::random())).await;
+            match get(&self.client, &self.location, &self.info.etag, &self.unread).await {
+                Ok((body, _)) => {
+                    self.body = body;
+                    return Ok(());
+                }
+                Err(error @ StorageError::Unavailable { .. }) => lost = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(lost)
+    }
+
+    fn unavailable(&self, source: Box<dyn Error + Send + Sync>) -> StorageError {
+        StorageError::Unavailable { action: "reading", location: self.location.clone(), source }
+    }
+}
+
+/// A range of the object with this ETag, and the size of the whole object.
+async fn get(
+    client: &Client,
+    location: &S3Location,
+    etag: &str,
+    range: &Range<u64>,
+) -> Result<(ByteStream, u64), StorageError> {
+    let asked = range_text("reading", location, range)?;
+    let request = client.get_object().bucket(&location.bucket).key(&location.key);
+    let sent = request.if_match(etag).range(format!("bytes={asked}")).send().await;
+    let object = sent.map_err(|error| StorageError::new("reading", location, error))?;
+    // A server may leave `Range` out of account, and shortens a range that ends behind the object.
+    let answered = object.content_range.as_deref().unwrap_or("the whole object");
+    let size_bytes = answered.strip_prefix(&format!("bytes {asked}/"));
+    let size_bytes = size_bytes.and_then(|size_bytes| size_bytes.parse().ok());
+    let size_bytes = size_bytes.ok_or_else(|| StorageError::Refused {
+        action: "reading",
+        location: location.clone(),
+        code: "InvalidRange".to_owned(),
+        message: format!("asked for bytes `{asked}`, the answer is `{answered}`"),
+    })?;
+    Ok((object.body, size_bytes))
 }

@@ -1,207 +1,199 @@
 //! An object that is written as a stream.
 
-use aws_sdk_s3::{
-    Client,
-    primitives::ByteStream,
-    types::{CompletedMultipartUpload, CompletedPart},
-};
-use aws_smithy_types::body::SdkBody;
 use bytes::{Bytes, BytesMut};
 use job::S3Location;
-use tokio::{runtime::Handle, task::JoinSet};
 
-use super::{ObjectInfo, StorageError};
+use super::{
+    ObjectInfo, Storage, StorageError,
+    multipart::{MultipartUpload, PARTS_MAX, PartNumber},
+};
 
-/// The size of the first parts of an upload; it doubles every 1,000 parts, so that the 10,000 parts
-/// that [S3 allows](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html) reach 5 TiB.
+/// The size of the parts that a writer sends, all but the last.
 pub const PART_BYTES: usize = 8 * 1024 * 1024;
 
-/// How many parts are sent at once. Memory: one part more than this.
-pub const PARTS_IN_FLIGHT: usize = 4;
+/// The most bytes a writer writes: 10,000 parts, 78 GiB.
+pub const OBJECT_BYTES_MAX: u64 = PARTS_MAX as u64 * PART_BYTES as u64;
 
 /// An object that is being written: a single `PutObject` if it is small, a multipart upload if not.
 ///
-/// It appears when [`finish`](Self::finish) returns, whole or not at all. A writer that is dropped
-/// before that aborts its upload.
+/// It appears when [`finish`](Self::finish) returns, whole or not at all. An error ends the
+/// writing: what was sent is removed before the error is returned. A writer that is dropped removes
+/// it in the background, which a Lambda that has answered may never come to.
+///
+/// Memory: one part, and [`PARTS_IN_FLIGHT`](crate::PARTS_IN_FLIGHT) for all writers together.
 #[derive(Debug)]
 pub struct ObjectWriter {
-    client: Client,
+    storage: Storage,
     location: S3Location,
     content_type: &'static str,
     buffer: BytesMut,
     size_bytes: u64,
-    upload: Option<Upload>,
-}
-
-#[derive(Debug)]
-struct Upload {
-    id: String,
-    parts_begun: i32,
-    running: JoinSet<Result<CompletedPart, StorageError>>,
-    done: Vec<CompletedPart>,
+    upload: Option<MultipartUpload>,
+    /// Bytes were lost before there was an upload that would know of it.
+    broken: bool,
 }
 
 impl ObjectWriter {
-    pub(super) fn new(client: Client, location: S3Location, content_type: &'static str) -> Self {
-        Self {
-            client,
-            location,
-            content_type,
-            buffer: BytesMut::new(),
-            size_bytes: 0,
-            upload: None,
-        }
+    pub(super) fn new(storage: Storage, location: S3Location, content_type: &'static str) -> Self {
+        let buffer = BytesMut::new();
+        Self { storage, location, content_type, buffer, size_bytes: 0, upload: None, broken: false }
     }
 
-    /// Appends bytes; waits while [`PARTS_IN_FLIGHT`] parts are on their way.
+    /// Appends bytes; waits while [`PARTS_IN_FLIGHT`](crate::PARTS_IN_FLIGHT) parts of all writers
+    /// are on their way.
+    ///
+    /// # Errors
+    ///
+    /// Also when a part failed that an earlier call sent, and [`StorageError::TooLarge`] when more
+    /// than [`OBJECT_BYTES_MAX`] would be written.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), StorageError> {
-        self.size_bytes += bytes.len() as u64;
-        loop {
-            let part_bytes = self.part_bytes();
-            let room = part_bytes - self.buffer.len();
-            if bytes.len() < room {
-                self.buffer.extend_from_slice(bytes);
-                return Ok(());
-            }
-            self.buffer.extend_from_slice(&bytes[..room]);
-            bytes = &bytes[room..];
-            let part = self.buffer.split().freeze();
-            self.send(part).await?;
+        self.count(bytes.len()).await?;
+        while self.buffer.len() + bytes.len() >= PART_BYTES {
+            let (now, later) = bytes.split_at(PART_BYTES - self.buffer.len());
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            let part = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(PART_BYTES));
+            self.upload().await?.put_part(part.freeze()).await?;
         }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
     }
 
     /// Sends what is left and makes the object visible.
     pub async fn finish(mut self) -> Result<ObjectInfo, StorageError> {
+        self.check()?;
         let rest = self.buffer.split().freeze();
-        let size_bytes = self.size_bytes;
-        let etag = if self.upload.is_none() {
-            self.put(rest).await?
-        } else {
-            if !rest.is_empty() {
-                self.send(rest).await?;
-            }
-            self.complete().await?
+        let Some(mut upload) = self.upload else {
+            return self.storage.put_bytes(&self.location, self.content_type, rest).await;
         };
-        Ok(ObjectInfo { etag, size_bytes })
+        if !rest.is_empty() {
+            upload.put_part(rest).await?;
+        }
+        upload.finish().await
     }
 
     /// Gives the object up and removes what was sent of it.
-    ///
-    /// Dropping the writer does the same in the background, which a Lambda that has answered may
-    /// never come to.
-    pub async fn abort(mut self) {
-        if let Some(upload) = self.upload.take() {
-            self.abort_request(upload).await;
+    pub async fn abort(self) {
+        if let Some(upload) = self.upload {
+            upload.abort().await;
         }
     }
 
-    fn abort_request(&self, mut upload: Upload) -> impl Future<Output = ()> + Send + use<> {
-        let request = self.client.abort_multipart_upload().bucket(&self.location.bucket);
-        let request = request.key(&self.location.key).upload_id(&upload.id);
-        async move {
-            // Parts that are still on their way would outlive the abort.
-            upload.running.shutdown().await;
-            if let Err(error) = request.send().await {
-                tracing::warn!(upload.id, %error, "an abandoned upload could not be aborted");
-            }
+    async fn count(&mut self, more_bytes: usize) -> Result<(), StorageError> {
+        self.size_bytes += more_bytes as u64;
+        if self.size_bytes <= OBJECT_BYTES_MAX {
+            return Ok(());
         }
+        self.broken = true;
+        if let Some(upload) = &mut self.upload {
+            upload.end().await;
+        }
+        Err(StorageError::TooLarge {
+            action: "writing",
+            location: self.location.clone(),
+            size_bytes: self.size_bytes,
+            limit_bytes: OBJECT_BYTES_MAX,
+        })
     }
 
-    fn part_bytes(&self) -> usize {
-        let begun = self.upload.as_ref().map_or(0, |upload| upload.parts_begun);
-        PART_BYTES << (begun / 1000)
-    }
-
-    async fn put(&self, bytes: Bytes) -> Result<String, StorageError> {
-        let request =
-            self.client.put_object().bucket(&self.location.bucket).key(&self.location.key);
-        let body = ByteStream::new(SdkBody::from(bytes));
-        let put = request.content_type(self.content_type).body(body).send().await;
-        Ok(put.map_err(|error| self.failed(error))?.e_tag.unwrap_or_default())
-    }
-
-    async fn send(&mut self, bytes: Bytes) -> Result<(), StorageError> {
+    async fn upload(&mut self) -> Result<&mut MultipartUpload, StorageError> {
+        self.check()?;
         if self.upload.is_none() {
-            let request = self
-                .client
-                .create_multipart_upload()
-                .bucket(&self.location.bucket)
-                .key(&self.location.key);
-            let created = request
-                .content_type(self.content_type)
-                .send()
-                .await
-                .map_err(|error| self.failed(error))?;
-            self.upload = Some(Upload {
-                id: created.upload_id.unwrap_or_default(),
-                parts_begun: 0,
-                running: JoinSet::new(),
-                done: Vec::new(),
-            });
+            self.broken = true;
+            let location = self.location.clone();
+            self.upload = Some(self.storage.multipart_upload(location, self.content_type).await?);
+            self.broken = false;
         }
-        let upload = self.upload.as_mut().expect("the upload was begun above");
-        if upload.running.len() >= PARTS_IN_FLIGHT {
-            upload.wait_for_one().await?;
-        }
-        upload.parts_begun += 1;
-        let number = upload.parts_begun;
-        let request =
-            self.client.upload_part().bucket(&self.location.bucket).key(&self.location.key);
-        let request = request
-            .upload_id(&upload.id)
-            .part_number(number)
-            .body(ByteStream::new(SdkBody::from(bytes)));
-        let location = self.location.clone();
-        upload.running.spawn(async move {
-            let sent = request
-                .send()
-                .await
-                .map_err(|error| StorageError::new("writing", &location, error))?;
-            Ok(CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).build())
-        });
-        Ok(())
+        Ok(self.upload.as_mut().expect("the upload was begun above"))
     }
 
-    async fn complete(&mut self) -> Result<String, StorageError> {
-        let upload = self.upload.as_mut().expect("only a begun upload is completed");
-        while !upload.running.is_empty() {
-            upload.wait_for_one().await?;
+    /// Fails after a failure: what is left of the object must not be taken for all of it.
+    fn check(&self) -> Result<(), StorageError> {
+        if !self.broken {
+            return Ok(());
         }
-        let mut parts = std::mem::take(&mut upload.done);
-        parts.sort_by_key(CompletedPart::part_number);
-        let request = self
-            .client
-            .complete_multipart_upload()
-            .bucket(&self.location.bucket)
-            .key(&self.location.key);
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-        let sent = request.upload_id(&upload.id).multipart_upload(parts).send().await;
-        let completed = sent.map_err(|error| self.failed(error))?;
-        self.upload = None;
-        Ok(completed.e_tag.unwrap_or_default())
-    }
-
-    fn failed<E>(&self, error: aws_sdk_s3::error::SdkError<E>) -> StorageError
-    where
-        E: std::error::Error + aws_sdk_s3::error::ProvideErrorMetadata + Send + Sync + 'static,
-    {
-        StorageError::new("writing", &self.location, error)
+        Err(StorageError::Unavailable {
+            action: "writing",
+            location: self.location.clone(),
+            source: "an earlier part of it failed".into(),
+        })
     }
 }
 
-impl Upload {
-    async fn wait_for_one(&mut self) -> Result<(), StorageError> {
-        if let Some(joined) = self.running.join_next().await {
-            self.done.push(joined.expect("an upload task neither panics nor is cancelled")?);
+/// An object that is being written and whose first bytes come last, as the local header of a ZIP
+/// member does, which tells the checksum and the size of what follows it.
+///
+/// It is otherwise an [`ObjectWriter`]. Memory: one part more, the first, which waits for its head.
+#[derive(Debug)]
+pub struct HeadlessWriter {
+    first: Vec<u8>,
+    first_number: Option<PartNumber>,
+    rest: ObjectWriter,
+}
+
+impl HeadlessWriter {
+    pub(super) fn new(rest: ObjectWriter) -> Self {
+        Self { first: Vec::new(), first_number: None, rest }
+    }
+
+    /// Appends bytes, the first of which will follow the head. As [`ObjectWriter::write`].
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        let room = PART_BYTES - self.first.len();
+        let (first, rest) = bytes.split_at(room.min(bytes.len()));
+        self.first.extend_from_slice(first);
+        if rest.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        if self.first_number.is_none() {
+            self.rest.count(self.first.len()).await?;
+            self.first_number = Some(self.rest.upload().await?.reserve().await?);
+        }
+        self.rest.write(rest).await
+    }
+
+    /// Puts `head` before all that was written, and makes the object visible.
+    pub async fn finish_with_head(mut self, head: &[u8]) -> Result<ObjectInfo, StorageError> {
+        self.rest.check()?;
+        self.first.splice(..0, head.iter().copied());
+        let first = Bytes::from(self.first);
+        let Some(number) = self.first_number else {
+            let ObjectWriter { storage, location, content_type, .. } = self.rest;
+            return storage.put_bytes(&location, content_type, first).await;
+        };
+        self.rest.upload().await?.put_reserved(number, first).await?;
+        self.rest.finish().await
+    }
+
+    /// Gives the object up and removes what was sent of it.
+    pub async fn abort(self) {
+        self.rest.abort().await;
     }
 }
 
-impl Drop for ObjectWriter {
-    fn drop(&mut self) {
-        if let (Some(upload), Ok(runtime)) = (self.upload.take(), Handle::try_current()) {
-            runtime.spawn(self.abort_request(upload));
+#[cfg(test)]
+mod tests {
+    use aws_config::{BehaviorVersion, SdkConfig};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(written: Result<(), StorageError>) {
+        match written {
+            Err(StorageError::TooLarge { size_bytes, limit_bytes, .. }) => {
+                assert_eq!((size_bytes, limit_bytes), (OBJECT_BYTES_MAX + 1, 83_886_080_000));
+            }
+            other => panic!("{other:?}"),
         }
+    }
+
+    #[tokio::test]
+    async fn an_object_that_would_need_too_many_parts_is_refused() {
+        let version = BehaviorVersion::v2026_01_12();
+        let storage = Storage::new(&SdkConfig::builder().behavior_version(version).build());
+        let mut writer = storage.writer(S3Location::new("bucket", "key"), "text/csv");
+        writer.size_bytes = OBJECT_BYTES_MAX - 1;
+        writer.write(b"a").await.expect("there is room for one");
+        check(writer.write(b"b").await);
+        writer.finish().await.expect_err("a byte of it is missing");
     }
 }

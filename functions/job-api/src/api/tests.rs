@@ -74,13 +74,14 @@ struct Bucket {
 }
 
 impl Records for Bucket {
-    async fn queries(&self, layout: &RunLayout) -> Result<Option<Vec<QueryRecord>>, StorageError> {
+    async fn queries(&self, layout: &RunLayout) -> Result<Option<Queries>, StorageError> {
         if self.broken {
             let source = serde_json::from_str::<Value>("s3cret").unwrap_err();
             let (action, location) = ("reading", layout.plan());
             return Err(StorageError::Document { action, location, source });
         }
-        Ok(self.queries.lock().unwrap().get(&layout.plan().to_string()).cloned())
+        let records = self.queries.lock().unwrap().get(&layout.plan().to_string()).cloned();
+        Ok(records.map(|records| Queries { count: records.len(), records }))
     }
 
     async fn manifest(&self, layout: &RunLayout) -> Result<Option<Manifest>, StorageError> {

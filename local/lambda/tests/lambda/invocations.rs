@@ -134,8 +134,11 @@ async fn use_is_counted_as_it_is_billed() {
         cold_starts: 1,
         billed_milliseconds: billed,
         memory_mb: 512,
+        memory_used_mb_max: usage.memory_used_mb_max,
     };
     assert_eq!(usage, expected);
+    let told = format!("Max Memory Used: {} MB", usage.memory_used_mb_max);
+    assert!(stack.log().contains(&told), "{told}");
     assert!(billed >= 3, "{billed}");
     #[expect(clippy::cast_precision_loss, reason = "the test runs for seconds")]
     let gb_seconds = billed as f64 / 2000.0;

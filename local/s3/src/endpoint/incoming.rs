@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use futures_util::StreamExt as _;
 use s3s::dto::StreamingBlob;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Result, StdError, TrailingHeaders, s3_error};
@@ -37,13 +37,11 @@ impl Incoming {
         stated: Option<(Algorithm, String)>,
         named: Option<Algorithm>,
     ) -> S3Result<Self> {
-        let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
-        let length = header("x-amz-decoded-content-length").or_else(|| header("content-length"));
-        let size_bytes = length.and_then(|length| length.parse().ok());
+        let size_bytes = promised_bytes(&request.headers);
         if let Some(size_bytes) = size_bytes.filter(|size| *size > REQUEST_BYTES_MAX) {
             return Err(too_large(size_bytes));
         }
-        let trailing = header("x-amz-trailer").and_then(Algorithm::by_header);
+        let trailing = header(&request.headers, "x-amz-trailer").and_then(Algorithm::by_header);
         let trailers = request.trailing_headers.clone();
         Ok(Self { body, size_bytes, content_md5, stated, trailing, trailers, named })
     }
@@ -109,6 +107,16 @@ impl Incoming {
         }
         Ok(())
     }
+}
+
+/// How long a request's body is, by its headers.
+pub(super) fn promised_bytes(headers: &HeaderMap) -> Option<u64> {
+    let decoded = header(headers, "x-amz-decoded-content-length");
+    decoded.or_else(|| header(headers, "content-length"))?.parse().ok()
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
 }
 
 /// The checksum behind the body.

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum::http::header::ETAG;
+use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use s3s::dto;
 use s3s::{S3Error, S3Request, S3Result, s3_error};
 
@@ -23,10 +27,13 @@ use crate::entry::Entry;
 use crate::error::Doing as _;
 use crate::key::check_key;
 use crate::staged::Staged;
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, Traffic};
 
 /// What S3 says of an object whose writer did not say.
 const DEFAULT_CONTENT_TYPE: &str = "binary/octet-stream";
+
+/// How long a connection that is to be dropped stays open behind its last byte.
+const CUT_AFTER: Duration = Duration::from_millis(10);
 
 pub(super) async fn put_object(
     store: &Store,
@@ -59,56 +66,94 @@ pub(super) async fn put_object(
     Ok(output)
 }
 
+/// Answers with what an object's readers are told of it: of a `HEAD` as of a `GET`.
+macro_rules! described {
+    ($output:ident, $input:expr, $entry:expr, $range:expr, $partial:expr) => {{
+        let (entry, headers) = (&$entry, &$entry.headers);
+        let mut output = dto::$output {
+            accept_ranges: Some("bytes".to_owned()),
+            content_length: Some(signed($range.end - $range.start)),
+            content_range: $partial.then(|| content_range(&$range, entry.size_bytes)),
+            e_tag: Some(convert::etag(&entry.etag)),
+            last_modified: Some(entry.modified.into()),
+            content_type: Some(content_type(entry)),
+            cache_control: headers.cache_control.clone(),
+            content_disposition: headers.content_disposition.clone(),
+            content_encoding: headers.content_encoding.clone(),
+            content_language: headers.content_language.clone(),
+            expires: convert::expires(headers),
+            website_redirect_location: headers.website_redirect_location.clone(),
+            metadata: Some(headers.metadata.clone().into_iter().collect()),
+            parts_count: $input.part_number.and_then(|_| parts_count(entry)),
+            ..dto::$output::default()
+        };
+        if wants_checksum($input.checksum_mode.as_ref()) && !$partial {
+            output.checksum_type = convert::checksum_type(entry.checksum.as_ref());
+            set_checksum!(output, entry.checksum.as_ref());
+        }
+        output
+    }};
+}
+
+/// Opens the object that a `GET` or a `HEAD` asks for, if its conditions hold.
+macro_rules! opened {
+    ($store:expr, $input:expr) => {{
+        convert::unversioned($input.version_id.as_deref())?;
+        let (file, entry) = open($store, &$input.bucket, &$input.key).await?;
+        let conditions = convert::read_conditions(
+            $input.if_match.clone(),
+            $input.if_none_match.clone(),
+            $input.if_modified_since.as_ref(),
+            $input.if_unmodified_since.as_ref(),
+        );
+        check_read(&conditions, &entry)?;
+        let (range, partial) = select(&entry, $input.range.as_ref(), $input.part_number)?;
+        (file, entry, range, partial)
+    }};
+}
+
 pub(super) async fn get_object(
     store: &Store,
     request: S3Request<dto::GetObjectInput>,
 ) -> S3Result<dto::GetObjectOutput> {
-    let input = request.input;
-    convert::unversioned(input.version_id.as_deref())?;
-    let (file, entry) = open(store, &input.bucket, &input.key).await?;
-    let conditions = convert::read_conditions(
-        input.if_match,
-        input.if_none_match,
-        input.if_modified_since.as_ref(),
-        input.if_unmodified_since.as_ref(),
-    );
-    check_read(&conditions, &entry)?;
-    let (range, partial) = select(&entry, input.range.as_ref(), input.part_number)?;
-    let headers = &entry.headers;
-    let mut output = dto::GetObjectOutput {
-        accept_ranges: Some("bytes".to_owned()),
-        content_length: Some(signed(range.end - range.start)),
-        content_range: partial.then(|| content_range(&range, entry.size_bytes)),
-        e_tag: Some(convert::etag(&entry.etag)),
-        last_modified: Some(entry.modified.into()),
-        content_type: Some(content_type(&entry)),
-        cache_control: headers.cache_control.clone(),
-        content_disposition: headers.content_disposition.clone(),
-        content_encoding: headers.content_encoding.clone(),
-        content_language: headers.content_language.clone(),
-        expires: convert::expires(headers),
-        website_redirect_location: headers.website_redirect_location.clone(),
-        metadata: Some(headers.metadata.clone().into_iter().collect()),
-        parts_count: input.part_number.and_then(|_| parts_count(&entry)),
-        tag_count: i32::try_from(entry.tags.len()).ok().filter(|count| *count > 0),
-        ..dto::GetObjectOutput::default()
-    };
-    if wants_checksum(input.checksum_mode.as_ref()) && !partial {
-        output.checksum_type = convert::checksum_type(entry.checksum.as_ref());
-        set_checksum!(output, entry.checksum.as_ref());
+    let mut input = request.input;
+    if store.faults().are_ranges_ignored() {
+        input.range = None;
     }
-    output.body = Some(outgoing(file, range).await?);
+    let (file, entry, range, partial) = opened!(store, input);
+    let mut output = described!(GetObjectOutput, input, entry, range, partial);
+    output.tag_count = i32::try_from(entry.tags.len()).ok().filter(|count| *count > 0);
+    output.body = Some(outgoing(store, file, range).await?);
     Ok(output)
 }
 
-/// A body on its way out. A small one is read ahead, so that it leaves in one piece with the
-/// headers.
-async fn outgoing(file: File, range: Range<u64>) -> S3Result<dto::StreamingBlob> {
-    if range.end - range.start > READ_BUFFER_BYTES {
-        return Ok(dto::StreamingBlob::wrap(read(file, range)));
+/// A body on its way out, counted. A small one is read ahead, so that it leaves in one piece with
+/// the headers.
+async fn outgoing(store: &Store, file: File, range: Range<u64>) -> S3Result<dto::StreamingBlob> {
+    let traffic = store.traffic().clone();
+    let size_bytes = range.end - range.start;
+    if let Some(cut_bytes) = store.faults().next_cut().filter(|bytes| *bytes < size_bytes) {
+        let start = read(file, range.start..range.start + cut_bytes);
+        let cut = stream::once(async {
+            // While a body has nothing to give, what was given is sent.
+            tokio::time::sleep(CUT_AFTER).await;
+            Err(io::Error::other("a fault on demand"))
+        });
+        return Ok(dto::StreamingBlob::wrap(counted(traffic, start.chain(cut))));
+    }
+    if size_bytes > READ_BUFFER_BYTES {
+        return Ok(dto::StreamingBlob::wrap(counted(traffic, read(file, range))));
     }
     let (_, bytes) = read_some(file, range).await.map_err(S3Error::internal_error)?;
+    traffic.sent("GetObject", bytes.len() as u64);
     Ok(s3s::Body::from(bytes).into())
+}
+
+fn counted(
+    traffic: Traffic,
+    body: impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static {
+    body.inspect_ok(move |bytes| traffic.sent("GetObject", bytes.len() as u64))
 }
 
 pub(super) async fn head_object(
@@ -116,39 +161,8 @@ pub(super) async fn head_object(
     request: S3Request<dto::HeadObjectInput>,
 ) -> S3Result<dto::HeadObjectOutput> {
     let input = request.input;
-    convert::unversioned(input.version_id.as_deref())?;
-    let (_, entry) = open(store, &input.bucket, &input.key).await?;
-    let conditions = convert::read_conditions(
-        input.if_match,
-        input.if_none_match,
-        input.if_modified_since.as_ref(),
-        input.if_unmodified_since.as_ref(),
-    );
-    check_read(&conditions, &entry)?;
-    let (range, partial) = select(&entry, input.range.as_ref(), input.part_number)?;
-    let headers = &entry.headers;
-    let mut output = dto::HeadObjectOutput {
-        accept_ranges: Some("bytes".to_owned()),
-        content_length: Some(signed(range.end - range.start)),
-        content_range: partial.then(|| content_range(&range, entry.size_bytes)),
-        e_tag: Some(convert::etag(&entry.etag)),
-        last_modified: Some(entry.modified.into()),
-        content_type: Some(content_type(&entry)),
-        cache_control: headers.cache_control.clone(),
-        content_disposition: headers.content_disposition.clone(),
-        content_encoding: headers.content_encoding.clone(),
-        content_language: headers.content_language.clone(),
-        expires: convert::expires(headers),
-        website_redirect_location: headers.website_redirect_location.clone(),
-        metadata: Some(headers.metadata.clone().into_iter().collect()),
-        parts_count: input.part_number.and_then(|_| parts_count(&entry)),
-        ..dto::HeadObjectOutput::default()
-    };
-    if wants_checksum(input.checksum_mode.as_ref()) && !partial {
-        output.checksum_type = convert::checksum_type(entry.checksum.as_ref());
-        set_checksum!(output, entry.checksum.as_ref());
-    }
-    Ok(output)
+    let (_, entry, range, partial) = opened!(store, input);
+    Ok(described!(HeadObjectOutput, input, entry, range, partial))
 }
 
 pub(super) async fn copy_object(

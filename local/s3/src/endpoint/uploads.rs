@@ -27,6 +27,10 @@ use crate::{Store, StoreError};
 /// The highest number a part may have.
 const PART_NUMBER_MAX: i32 = 10_000;
 
+/// A range is copied only of an object [larger than
+/// this](https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html).
+const RANGE_SOURCE_BYTES: u64 = 5 << 20;
+
 pub(super) async fn create_multipart_upload(
     store: &Store,
     request: S3Request<dto::CreateMultipartUploadInput>,
@@ -141,6 +145,13 @@ fn copy_range(header: Option<&str>, size_bytes: u64) -> S3Result<Range<u64>> {
     let Some(header) = header else {
         return check_copy_size(0..size_bytes);
     };
+    if size_bytes <= RANGE_SOURCE_BYTES {
+        return Err(s3_error!(
+            InvalidRequest,
+            "ranges are copied of objects of more than {RANGE_SOURCE_BYTES} bytes, this one has \
+             {size_bytes}"
+        ));
+    }
     match dto::Range::parse(header) {
         Ok(dto::Range::Int { first, last: Some(last) }) if last < size_bytes => {
             check_copy_size(first..last + 1)

@@ -79,6 +79,11 @@ impl Client {
         self.send("GET", path, &[], b"").await
     }
 
+    /// Reads an object whose connection may break.
+    pub(crate) async fn try_get(&self, path: &str) -> reqwest::Result<Bytes> {
+        self.start("GET", path, &[], "UNSIGNED-PAYLOAD", Body::default()).await.bytes().await
+    }
+
     pub(crate) async fn put(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         self.send("PUT", path, headers, body).await
     }
@@ -126,6 +131,17 @@ impl Client {
         payload: &str,
         body: Body,
     ) -> Answer {
+        Answer::read(self.start(method, path, headers, payload, body).await).await
+    }
+
+    async fn start(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        payload: &str,
+        body: Body,
+    ) -> Response {
         let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let host = self.address.to_string();
         let mut signed = vec![("host", host.as_str()), ("x-amz-date", stamp.as_str())];
@@ -141,7 +157,7 @@ impl Client {
             request = request.header(*name, *value);
         }
         let request = request.header("authorization", authorization).body(body);
-        Answer::read(request.send().await.expect("it is answered")).await
+        request.send().await.expect("it is answered")
     }
 
     fn url(&self, path: &str) -> String {

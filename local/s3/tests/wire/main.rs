@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
 use client::{Answer, Client, Trailer};
-use local_s3::{Credentials, Store, fallback};
+use local_s3::{Count, Credentials, Store, fallback};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -224,6 +224,91 @@ async fn an_archive_is_put_together_from_ranges_of_other_objects() {
     let expected = [&vec![b'h'; LEAST], &source[1000..], b"directory"].concat();
     assert!(store.get("results", "run.zip").await.expect("it is there") == expected);
     check(&client.send("POST", &path, &[], body.as_bytes()).await, 404, "NoSuchUpload");
+}
+
+#[tokio::test]
+async fn a_part_is_copied_only_of_the_object_that_was_meant() {
+    const RANGE_SOURCE: usize = 5 << 20;
+    let endpoint = endpoint().await;
+    let client = &endpoint.client;
+    let large = vec![b'l'; RANGE_SOURCE + 1];
+    let etag = client.put("/results/large", &[], &large).await.header("etag").to_owned();
+    client.put("/results/small", &[], &large[1..]).await;
+    let started = client.send("POST", "/results/out?uploads=", &[], b"").await;
+    let path = format!("/results/out?partNumber=1&uploadId={}", started.element("UploadId"));
+    let copy = async |source, header, value| {
+        client.put(&path, &[("x-amz-copy-source", source), (header, value)], b"").await
+    };
+    let (if_match, range) = ("x-amz-copy-source-if-match", "x-amz-copy-source-range");
+    check(&copy("/results/large", if_match, "\"other\"").await, 412, "PreconditionFailed");
+    check(&copy("/results/large", if_match, &etag).await, 200, "");
+    check(&copy("/results/large", range, "bytes=1-10").await, 200, "");
+    check(&copy("/results/small", range, "bytes=1-10").await, 400, "InvalidRequest");
+    check(&copy("/results/small", if_match, "*").await, 200, "");
+}
+
+#[tokio::test]
+async fn an_object_is_replaced_only_if_it_is_the_one_that_was_meant() {
+    let endpoint = endpoint().await;
+    let client = &endpoint.client;
+    let put = async |etag: &str| client.put("/results/k", &[("if-match", etag)], b"new").await;
+    check(&put("\"other\"").await, 404, "NoSuchKey");
+    let etag = client.put("/results/k", &[], b"old").await.header("etag").to_owned();
+    check(&put("\"other\"").await, 412, "PreconditionFailed");
+    assert_eq!(client.get("/results/k").await.body.as_ref(), b"old");
+    check(&put(&etag).await, 200, "");
+    check(&put(&etag).await, 412, "PreconditionFailed");
+}
+
+#[tokio::test]
+async fn faults_are_shown_on_demand() {
+    let endpoint = endpoint().await;
+    let Endpoint { client, store, .. } = &endpoint;
+    store.put("results", "k", None, vec![b'k'; 1 << 20].into()).await.expect("it is written");
+    let (get, put) = (|| client.get("/results/k"), || client.put("/results/new", &[], b"new"));
+    let faults = store.faults();
+
+    faults.slow_down_every(2);
+    check(&get().await, 200, "");
+    check(&get().await, 503, "SlowDown");
+    check(&put().await, 200, "");
+    check(&put().await, 503, "SlowDown");
+    faults.clear();
+
+    faults.fail_next("PutObject", 1);
+    check(&get().await, 200, "");
+    check(&put().await, 500, "InternalError");
+    check(&put().await, 200, "");
+
+    faults.ignore_ranges(true);
+    let range = [("range", "bytes=1-3")];
+    let answer = client.send("GET", "/results/k", &range, b"").await;
+    assert_eq!((answer.status, answer.body.len()), (200, 1 << 20));
+    faults.clear();
+
+    faults.cut_next_reads(1, 1000);
+    assert!(client.try_get("/results/k").await.is_err());
+    check(&get().await, 200, "");
+}
+
+#[tokio::test]
+async fn requests_and_their_bytes_are_counted() {
+    let endpoint = endpoint().await;
+    let Endpoint { client, store, .. } = &endpoint;
+    client.put("/results/k", &[], b"hello").await;
+    client.put("/results/k", &[("if-none-match", "*")], b"again").await;
+    client.get("/results/k").await;
+    client.send("GET", "/results/k", &[("range", "bytes=1-3")], b"").await;
+    let count = |requests, received_bytes, sent_bytes| Count {
+        requests,
+        received_bytes,
+        sent_bytes,
+        at_once_max: 1,
+    };
+    let expected = [("GetObject", count(2, 0, 8)), ("PutObject", count(2, 10, 0))];
+    assert_eq!(store.traffic().all(), expected.into());
+    store.traffic().clear();
+    assert_eq!(store.traffic().of("GetObject"), Count::default());
 }
 
 #[tokio::test]

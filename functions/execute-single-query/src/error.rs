@@ -1,0 +1,166 @@
+//! Why a query gave no CSV.
+
+use aws_io::{Failure, StorageError, athena::AthenaError};
+use job::{ErrorName, QueryName, S3Location, states::PlannedQuery};
+
+use crate::CsvError;
+
+/// Why a query gave no CSV.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The SQL is not the one that the run was planned with.
+    #[error("the SQL of query `{query}` changed after the run was planned; start the run again")]
+    Changed {
+        /// The query.
+        query: QueryName,
+        /// What S3 said.
+        source: StorageError,
+    },
+    /// The SQL is not text, or shorter than the plan says.
+    #[error("the SQL of query `{query}` is not the UTF-8 text that was planned")]
+    NotText {
+        /// The query.
+        query: QueryName,
+    },
+    /// Athena was not reached, failed, or does not permit it.
+    #[error("running query `{query}`")]
+    Athena {
+        /// The query.
+        query: QueryName,
+        /// What Athena said.
+        source: AthenaError,
+    },
+    /// Athena failed the query for good.
+    #[error("query `{query}` failed in Athena, {place}: {reason}")]
+    Failed {
+        /// The query.
+        query: QueryName,
+        /// Where its fault is.
+        place: Place,
+        /// Athena's own text.
+        reason: String,
+    },
+    /// Somebody cancelled the query.
+    #[error("query `{query}` was cancelled: {reason}")]
+    Cancelled {
+        /// The query.
+        query: QueryName,
+        /// Athena's own text, or that the run was stopped.
+        reason: String,
+    },
+    /// The statement has no rows to deliver.
+    #[error(
+        "query `{query}` has no result set: Athena wrote `{output_location}`; only statements that return rows can be delivered"
+    )]
+    NoResultSet {
+        /// The query.
+        query: QueryName,
+        /// What Athena wrote.
+        output_location: String,
+    },
+    /// The result object is not what Athena writes.
+    #[error("reading the result of query `{query}`")]
+    Result {
+        /// The query.
+        query: QueryName,
+        /// What is wrong with it.
+        source: CsvError,
+    },
+    /// S3 failed.
+    #[error("query `{query}`")]
+    Storage {
+        /// The query.
+        query: QueryName,
+        /// What happened.
+        source: StorageError,
+    },
+}
+
+impl ExecuteError {
+    /// The failure of a query, with the place in its file that Athena's text names.
+    pub(crate) fn failed(query: &PlannedQuery, reason: String) -> Self {
+        let place = Place { file: query.sql.clone(), position: Position::find(&reason) };
+        Self::Failed { query: query.name.clone(), place, reason }
+    }
+}
+
+impl Failure for ExecuteError {
+    fn name(&self) -> ErrorName {
+        match self {
+            Self::Changed { .. } => ErrorName::QueryChanged,
+            Self::NotText { .. } | Self::NoResultSet { .. } => ErrorName::QueryInvalid,
+            Self::Athena { source, .. } => source.name(),
+            Self::Failed { .. } => ErrorName::QueryFailed,
+            Self::Cancelled { .. } => ErrorName::QueryCancelled,
+            Self::Result { .. } => ErrorName::ResultInvalid,
+            Self::Storage { source, .. } => source.name(),
+        }
+    }
+}
+
+/// An error of S3 while `query` was at work.
+pub(crate) fn in_storage(query: &QueryName) -> impl Fn(StorageError) -> ExecuteError + use<> {
+    let query = query.clone();
+    move |source| ExecuteError::Storage { query: query.clone(), source }
+}
+
+/// A place in a SQL file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: S3Location,
+    /// Where in it, if Athena says so.
+    pub position: Option<Position>,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.position {
+            Some(Position { line, column }) => {
+                write!(f, "line {line}, column {column} of `{}`", self.file)
+            }
+            None => write!(f, "`{}`", self.file),
+        }
+    }
+}
+
+/// A line and a column, from 1. The SQL is sent from the beginning of its file, so that Athena's
+/// positions are the file's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The line.
+    pub line: u32,
+    /// The column.
+    pub column: u32,
+}
+
+impl Position {
+    /// The first `line 3:8` in a text of Athena.
+    fn find(text: &str) -> Option<Self> {
+        text.match_indices("line ").find_map(|(at, word)| {
+            let (line, rest) = text[at + word.len()..].split_once(':')?;
+            let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+            Some(Self { line: line.parse().ok()?, column: rest[..digits].parse().ok()? })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_position_of_a_fault_is_taken_out_of_the_text_of_athena() {
+        for (text, expected) in [
+            ("line 3:8: Column 'x' cannot be resolved", Some((3, 8))),
+            ("COLUMN_NOT_FOUND: line 12:140: Column 'line' cannot be resolved", Some((12, 140))),
+            ("the line ended: line 1:2", Some((1, 2))),
+            ("Query exhausted resources at this scale factor", None),
+            ("line x:1", None),
+            ("line 1:", None),
+        ] {
+            let found = Position::find(text).map(|position| (position.line, position.column));
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! How queries are run: throttled, slow, failing, cancelled.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use bytes::Bytes;
+use end_to_end::{RESULTS_BUCKET, Scenario};
+use job::{
+    record::{Manifest, QueryRecord, QueryState},
+    view::{RunState, RunView},
+};
+use local::{InjectedFailure, Refusal, WorkGroup};
+use serde_json::{Value, json};
+
+/// How many queries Athena has run, by their result objects.
+async fn executed(scenario: &Scenario, view: &RunView) -> usize {
+    let prefix = format!("athena-results/{}/athena/", view.run_id);
+    let objects = scenario.stack().store().list(RESULTS_BUCKET, &prefix).await.unwrap();
+    let is_csv = |key: &str| Path::new(key).extension().is_some_and(|extension| extension == "csv");
+    objects.iter().filter(|object| is_csv(&object.key)).count()
+}
+
+async fn document<T: serde::de::DeserializeOwned>(
+    scenario: &Scenario,
+    view: &RunView,
+    key: &str,
+) -> T {
+    let key = format!("athena-results/{}/{key}", view.run_id);
+    let bytes = scenario.stack().store().get(RESULTS_BUCKET, &key).await.unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// State and attempts of every query, by its name.
+fn states(queries: &[QueryRecord]) -> BTreeMap<&str, (QueryState, u32)> {
+    queries.iter().map(|query| (query.name.as_str(), (query.state, query.attempts))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_queries_run_once_each_although_every_third_start_is_refused() {
+    let scenario = Scenario::start().await;
+    scenario.put_query("a", "SELECT 1 AS x").await;
+    scenario.stack().athena().faults().refuse_every_start(3, Refusal::TooManyRequests);
+    let names: Vec<String> = (0..200).map(|i| format!("q{i:03}")).collect();
+    scenario.put_index(names.iter().map(|name| (name.as_str(), json!("a.sql")))).await;
+    let mut job = scenario.job(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    job["max_concurrency"] = json!(20);
+
+    let view = scenario.run(&job).await.unwrap();
+    assert_eq!((view.status, view.failure.clone()), (RunState::Succeeded, None));
+    let once = names.iter().map(|name| (name.as_str(), (QueryState::Succeeded, 1))).collect();
+    assert_eq!(states(&view.queries), once);
+    assert_eq!(executed(&scenario, &view).await, 200);
+    scenario.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_outlasts_a_call_is_waited_for_by_the_state_machine() {
+    let scenario = Scenario::start_with(|config| config.query_wait_seconds = 1).await;
+    scenario.put_query("slow", "SELECT 1 AS x").await;
+    let faults = scenario.stack().athena().faults();
+    faults.delay_queries(Duration::from_secs(3));
+    // RUNNING goes back to QUEUED on the way.
+    faults.requeue_next_queries(1);
+    let view = scenario.run(&scenario.job(&["slow"])).await.unwrap();
+    assert_eq!((view.status, view.failure.clone()), (RunState::Succeeded, None));
+    assert_eq!(states(&view.queries), [("slow", (QueryState::Succeeded, 1))].into());
+    assert_eq!(scenario.stack().lambda().usage()["execute-single-query"].invocations, 2);
+    scenario.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_work_group_is_waited_out() {
+    let scenario = Scenario::start().await;
+    scenario.put_query("a", "SELECT 1 AS x").await;
+    let faults = scenario.stack().athena().faults().clone();
+    faults.refuse_every_start(1, Refusal::TooManyRequests);
+    let job = scenario.job(&["a"]);
+    let (view, ()) = tokio::join!(scenario.run(&job), async {
+        // Longer than all that the SDK sends, so that the state machine has to wait as well.
+        while scenario.stack().lambda().usage()["execute-single-query"].invocations < 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        faults.clear();
+    });
+    let view = view.unwrap();
+    assert_eq!((view.status, view.failure.clone()), (RunState::Succeeded, None));
+    assert_eq!(executed(&scenario, &view).await, 1);
+    scenario.end().await;
+}
+
+fn transient() -> InjectedFailure {
+    InjectedFailure {
+        category: 1,
+        error_type: 1403,
+        retryable: true,
+        message: "Query exhausted resources at this scale factor".to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_that_athena_calls_transient_is_tried_again_and_any_other_is_not() {
+    let scenario = Scenario::start().await;
+    scenario.put_query("a", "SELECT 1 AS x").await;
+    scenario.stack().athena().faults().fail_next_query(transient());
+    let view = scenario.run(&scenario.job(&["a"])).await.unwrap();
+    assert_eq!((view.status, view.failure.clone()), (RunState::Succeeded, None));
+    assert_eq!(states(&view.queries), [("a", (QueryState::Succeeded, 2))].into());
+
+    scenario.put_query("b", "SELECT 1 AS x,\n  nothing\nFROM region").await;
+    let view = scenario.run(&scenario.job(&["b"])).await.unwrap();
+    assert_eq!(states(&view.queries), [("b", (QueryState::Failed, 1))].into());
+    let failure = view.failure.unwrap();
+    assert_eq!((failure.state.as_str(), failure.error.as_str()), ("RunQueries", "Query.Failed"));
+    let place = "query `b` failed in Athena, line 2, column 3 of `s3://acme-queries/queries/b.sql`: COLUMN_NOT_FOUND: line 2:3: ";
+    assert!(failure.cause.starts_with(place), "{}", failure.cause);
+    scenario.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_succeeded_is_delivered_if_the_job_says_so_and_the_manifest_says_what_did_not() {
+    let scenario = Scenario::start().await;
+    scenario.put_query("a", "SELECT 1 AS x").await;
+    scenario.put_query("b", "SELECT nothing").await;
+    scenario.put_query("c", "SELECT 3 AS x").await;
+    let mut job = scenario.job(&["a", "b", "c"]);
+    job["on_query_failure"] = json!("continue");
+    job["file_name"] = json!("part.zip");
+    let view = scenario.run(&job).await.unwrap();
+    assert_eq!((view.status, view.failure.clone()), (RunState::Succeeded, None));
+    assert_eq!(scenario.delivered(), ["inbox/part.zip"]);
+    let archive = std::fs::File::open(scenario.partner().join("inbox/part.zip")).unwrap();
+    let archive = zip::ZipArchive::new(archive).unwrap();
+    assert_eq!(archive.file_names().map(Result::unwrap).collect::<Vec<_>>(), ["a.csv", "c.csv"]);
+
+    let manifest: Manifest = document(&scenario, &view, "manifest.json").await;
+    let failed: Vec<_> = manifest.queries.iter().filter(|query| query.csv.is_none()).collect();
+    let failure = failed[0].failure.as_ref().unwrap();
+    assert_eq!((failed.len(), failed[0].name.as_str()), (1, "b"));
+    assert_eq!((failure.state.as_str(), failure.error.as_str()), ("b", "Query.Failed"));
+    let error: Value = document(&scenario, &view, "errors/b.json").await;
+    assert_eq!(error, serde_json::to_value(failure).unwrap());
+    scenario.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_fails_cancels_its_running_queries_and_starts_no_other() {
+    let scenario = Scenario::start().await;
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        scenario.put_query(name, "SELECT 1 AS x").await;
+    }
+    // Refused at its start, so it fails while the two before it run.
+    scenario.put_query("z", "SELEC 1").await;
+    let faults = scenario.stack().athena().faults();
+    faults.delay_queries(Duration::from_mins(10));
+    faults.refuse_malformed_queries(true);
+    let mut job = scenario.job(&["a", "b", "z", "c", "d"]);
+    job["max_concurrency"] = json!(3);
+    let view = scenario.run(&job).await.unwrap();
+    assert_eq!(view.status, RunState::Failed);
+    let failure = view.failure.clone().unwrap();
+    assert_eq!((failure.state.as_str(), failure.error.as_str()), ("RunQueries", "Query.Failed"));
+    assert!(failure.cause.starts_with("query `z` failed in Athena, line 1"), "{}", failure.cause);
+
+    // A call that was under way ends its query itself, which may come after the run's end.
+    let running = |answer: &Value| {
+        let executions = answer["QueryExecutions"].as_array().unwrap();
+        executions.iter().any(|query| query["Status"]["State"] != "CANCELLED")
+    };
+    let all = scenario.athena("ListQueryExecutions", &json!({})).await;
+    let ids = json!({ "QueryExecutionIds": all["QueryExecutionIds"] });
+    while running(&scenario.athena("BatchGetQueryExecution", &ids).await) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let started = all["QueryExecutionIds"].as_array().unwrap().len();
+    assert!((1..=3).contains(&started), "{started}");
+    scenario.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_run_that_fails_names_the_query_and_its_error() {
+    let scenario = Scenario::start().await;
+    scenario.put_query("good", "SELECT 1 AS x").await;
+    scenario.put_query("bad", "SELECT nothing").await;
+    let names: Vec<String> = (0..60).map(|i| format!("q{i:02}")).collect();
+    let file = |name: &str| json!(if name == "q30" { "bad.sql" } else { "good.sql" });
+    scenario.put_index(names.iter().map(|name| (name.as_str(), file(name)))).await;
+    let mut job = scenario.job(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    job["max_concurrency"] = json!(50);
+    let view = scenario.run(&job).await.unwrap();
+    assert_eq!(view.status, RunState::Failed);
+    let failure = view.failure.unwrap();
+    assert_eq!(
+        (failure.state.as_str(), failure.error.as_str()),
+        ("RunManyQueries", "Query.Failed")
+    );
+    assert!(failure.cause.starts_with("query `q30` failed in Athena"), "{}", failure.cause);
+    scenario.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_work_group_may_force_another_place_for_the_results_of_athena() {
+    let scenario = Scenario::start_with(|config| {
+        config.work_groups.push(WorkGroup {
+            output_location: Some("s3://acme-results/forced/".to_owned()),
+            enforce_configuration: true,
+            ..WorkGroup::new("partners")
+        });
+    })
+    .await;
+    scenario.put_query("a", "SELECT 1 AS x").await;
+    let mut job = scenario.job(&["a"]);
+    job["work_group"] = json!("partners");
+    job["file_name"] = json!("a.csv");
+    let view = scenario.run(&job).await.unwrap();
+    assert_eq!((view.status, view.failure.clone()), (RunState::Succeeded, None));
+    assert_eq!(executed(&scenario, &view).await, 0, "nothing lies where the run asked for it");
+    let csv = std::fs::read_to_string(scenario.partner().join("inbox/a.csv")).unwrap();
+    assert_eq!(csv, "x\n1\n");
+    scenario.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_comes_after_its_run_was_stopped_cancels_its_query() {
+    let scenario = Scenario::start().await;
+    scenario.put_query("a", "SELECT 1 AS x").await;
+    let load = json!({ "run_id": "r1", "started_at": "2026-01-31T12:00:00Z", "job": scenario.job(&["a"]) });
+    let lambda = scenario.stack().lambda();
+    let call = async |function: &str, event: &Value| -> Value {
+        let payload = Bytes::from(event.to_string());
+        let invocation = lambda.invoke(function, payload, false).await.unwrap();
+        serde_json::from_slice(&invocation.payload).unwrap()
+    };
+    let loaded = call("query-loader", &load).await;
+    let stop = json!({ "action": "stop", "run": loaded["run"] });
+    assert_eq!(call("results-gatherer", &stop).await, json!({ "cancelled": 0, "failure": null }));
+    scenario.stack().athena().faults().delay_queries(Duration::from_mins(10));
+    let task = json!({ "run": loaded["run"], "query": loaded["queries"][0] });
+    let answer = call("execute-single-query", &task).await;
+    assert_eq!(answer["errorType"], "Query.Cancelled");
+    let key = "athena-results/r1/results/a.json";
+    let record = scenario.stack().store().get(RESULTS_BUCKET, key).await.unwrap();
+    let record: QueryRecord = serde_json::from_slice(&record).unwrap();
+    assert_eq!(record.state, QueryState::Cancelled);
+    let id = json!({ "QueryExecutionId": record.query_execution_id });
+    let execution = scenario.athena("GetQueryExecution", &id).await;
+    assert_eq!(execution["QueryExecution"]["Status"]["State"], "CANCELLED");
+    scenario.end().await;
+}
