@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use job::view::{ProblemDetails, RunView, StartedRun};
@@ -20,8 +20,9 @@ pub const QUERIES_BUCKET: &str = "acme-queries";
 /// The bucket of the results.
 pub const RESULTS_BUCKET: &str = "acme-results";
 
-/// How often a run is looked at.
-const POLL: Duration = Duration::from_millis(50);
+/// How long a run is left alone between two looks: at first, and at the most. It grows with the run.
+const POLL_MIN: Duration = Duration::from_millis(50);
+const POLL_MAX: Duration = Duration::from_secs(2);
 
 /// The scale of the sample data: 86,000 rows in all.
 const SCALE: f64 = 0.01;
@@ -153,6 +154,7 @@ impl Scenario {
         }
         let StartedRun { run_id } = answer.json().await.expect("a started run has an id");
         let url = format!("{}/jobs/{run_id}", self.stack.endpoints().api);
+        let begun = Instant::now();
         loop {
             let answer = self.http.get(&url).send().await.expect("the HTTP API answers");
             let text = answer.text().await.expect("an answer has a body");
@@ -161,7 +163,7 @@ impl Scenario {
             if view.status.is_end() {
                 return Ok(view);
             }
-            sleep(POLL).await;
+            sleep((begun.elapsed() / 20).clamp(POLL_MIN, POLL_MAX)).await;
         }
     }
 

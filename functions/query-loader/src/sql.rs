@@ -176,13 +176,12 @@ impl<'a> Reading<'a> {
         }
         let mut fault = None;
         if read.is_err() {
-            match unterminated(&text[place.offset..]) {
-                Some(what) => fault = Some(SqlFault::Unterminated { what, at: place.position }),
+            if let Some(what) = unterminated(&text[place.offset..]) {
+                fault = Some(SqlFault::Unterminated { what, at: place.position });
+            } else {
                 // What only the tokenizer dislikes goes to Athena as it is.
-                None => {
-                    let end = text.trim_end().len();
-                    parts = vec![Part { is_separator: false, start: Place::START, end }];
-                }
+                let end = text.trim_end().len();
+                parts = vec![Part { is_separator: false, start: Place::START, end }];
             }
         }
         Self { text, parts, fault }

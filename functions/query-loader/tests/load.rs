@@ -99,8 +99,8 @@ async fn a_query_is_pinned_with_the_bytes_of_its_statement() {
         database: "default".to_owned(),
         file_name: "users.csv".parse().unwrap(),
     };
-    assert_eq!(loaded.queries, [expected.clone()]);
-    assert_eq!(bench.plan().await, [expected]);
+    assert_eq!(loaded.queries, bench.plan().await);
+    assert_eq!(loaded.queries, [expected]);
     assert_eq!((loaded.run.query_count, loaded.run.file_name.as_str()), (1, "users.csv"));
 }
 

@@ -3,11 +3,16 @@
 //! A block becomes masks with a bit for each byte. A byte is inside a value when the quotes before
 //! it are odd in number; separators outside end fields. Whatever else stands outside is left to
 //! [`Machine`], which knows what it means, and so is every field that is not where it should be.
+//!
+//! `fearless_simd` compiles all of it once for each kind of processor, and takes the right one at run
+//! time: that is why everything but the rare way is inlined.
+
+#![expect(clippy::inline_always, reason = "these run for every field or block")]
 
 use std::ops::Range;
 
+use fearless_simd::{Level, Simd, dispatch, prelude::*, u8x64};
 use job::{CsvQuote, LineEnding};
-use wide::u8x64;
 
 use super::machine::Machine;
 
@@ -18,7 +23,7 @@ const SHORT: usize = 32;
 
 /// How many blocks are looked at before their fields are copied. Two short loops, each with few
 /// branches that can not be foreseen, are faster than one that does both.
-const BATCH: usize = 16;
+const BATCH: usize = 8;
 
 /// What follows a field.
 #[derive(Clone, Copy)]
@@ -35,7 +40,7 @@ pub(super) fn copy_fields(machine: &mut Machine, bytes: &[u8], out: &mut Vec<u8>
         return 0;
     }
     let mut copier = Copier::new(machine, bytes, out);
-    copier.copy();
+    dispatch!(Level::new(), simd => copier.copy(simd));
     let Copier { at, fields, records, .. } = copier;
     out.truncate(at.written);
     machine.fields_in_record = fields;
@@ -92,8 +97,9 @@ impl<'a> Copier<'a> {
         }
     }
 
-    fn copy(&mut self) {
-        let mut scanner = Scanner::new(self.delimiter, self.always_quoted);
+    #[inline(always)]
+    fn copy<S: Simd>(&mut self, simd: S) {
+        let mut scanner = Scanner::new(simd, self.delimiter, self.always_quoted);
         let mut ends = Ends::default();
         let (blocks, _) = self.bytes.as_chunks::<BLOCK>();
         for (index, batch) in blocks.chunks(BATCH).enumerate() {
@@ -106,7 +112,7 @@ impl<'a> Copier<'a> {
 
     /// Writes the fields that end in the batch that begins at `begin`, or those before the first one
     /// that is not followed by what it should be: then it says `false`.
-    #[inline(never)]
+    #[inline(always)]
     fn copy_batch(&mut self, begin: usize, ends: &Ends) -> bool {
         let mut places = ends.found();
         while !places.is_empty() {
@@ -116,7 +122,7 @@ impl<'a> Copier<'a> {
             let mut at = self.at;
             let mut copied = 0;
             for &place in inner {
-                let end = begin + usize::from(place);
+                let end = begin + place;
                 if self.bytes[end] != b',' {
                     break;
                 }
@@ -129,7 +135,7 @@ impl<'a> Copier<'a> {
                 return false;
             }
             let Some((&place, rest)) = rest.split_first() else { return true };
-            let end = begin + usize::from(place);
+            let end = begin + place;
             if self.bytes[end] != b'\n' {
                 return false;
             }
@@ -144,7 +150,7 @@ impl<'a> Copier<'a> {
     /// Writes the field that ends before `end`, and what follows it.
     #[inline(always)]
     fn copy_field(&mut self, at: Position, end: usize, quoted: bool, then: Separator) -> Position {
-        let quote = usize::from(!quoted & (end > at.start));
+        let quote = usize::from(!quoted) & usize::from(end > at.start);
         let from = at.start + quote;
         let len = end - quote - from;
         let written = if let Some(value) = self.bytes[from..].first_chunk::<SHORT>()
@@ -184,7 +190,7 @@ impl<'a> Copier<'a> {
 /// Where the fields of a batch end.
 struct Ends {
     /// The separators' places in the batch, with room to write more of them than there are.
-    places: [u16; BATCH * BLOCK + Self::AT_ONCE],
+    places: [usize; BATCH * BLOCK + Self::AT_ONCE],
     count: usize,
     /// For each block a bit for each separator: whether the value before it needs its quotes.
     special: [u64; BATCH],
@@ -197,28 +203,28 @@ impl Default for Ends {
 }
 
 impl Ends {
-    /// More than most blocks have.
-    const AT_ONCE: usize = 8;
+    /// As many as most blocks have at the most.
+    const AT_ONCE: usize = 6;
 
-    fn found(&self) -> &[u16] {
+    fn found(&self) -> &[usize] {
         &self.places[..self.count]
     }
 
     #[inline(always)]
-    fn needs_quotes(&self, end: u16) -> bool {
-        let (block, bit) = (usize::from(end) / BLOCK, usize::from(end) % BLOCK);
+    fn needs_quotes(&self, end: usize) -> bool {
+        let (block, bit) = (end / BLOCK, end % BLOCK);
         self.special[block % BATCH] >> bit & 1 == 1
     }
 
     #[inline(always)]
     fn push(&mut self, block: usize, mut ends: u64, special: u64) {
         self.special[block] = special;
-        let begin = (block * BLOCK) as u16;
+        let begin = block * BLOCK;
         let count = self.count + ends.count_ones() as usize;
         while self.count < count {
             let places = &mut self.places[self.count..self.count + Self::AT_ONCE];
             for place in places {
-                *place = begin + ends.trailing_zeros() as u16;
+                *place = begin + ends.trailing_zeros() as usize;
                 ends &= ends.wrapping_sub(1);
             }
             self.count += Self::AT_ONCE;
@@ -230,7 +236,8 @@ impl Ends {
 /// Tells what bytes are, block after block from the beginning of a field on.
 ///
 /// Bytes are bits of a mask, the first the lowest.
-struct Scanner {
+struct Scanner<S> {
+    simd: S,
     delimiter: u8,
     /// All ones where every value is to be quoted, else 0.
     always: u64,
@@ -242,14 +249,16 @@ struct Scanner {
     in_special: u64,
 }
 
-impl Scanner {
-    fn new(delimiter: u8, always_quoted: bool) -> Self {
+impl<S: Simd> Scanner<S> {
+    #[inline(always)]
+    fn new(simd: S, delimiter: u8, always_quoted: bool) -> Self {
         let always = if always_quoted { u64::MAX } else { 0 };
-        Self { delimiter, always, inside: 0, after_quote: 0, in_special: 0 }
+        Self { simd, delimiter, always, inside: 0, after_quote: 0, in_special: 0 }
     }
 
     /// Finds the fields that end in the batch, or those before the first byte that is not for here:
     /// then it says `false`.
+    #[inline(always)]
     fn scan_batch(&mut self, batch: &[[u8; BLOCK]], ends: &mut Ends) -> bool {
         ends.count = 0;
         for (index, block) in batch.iter().enumerate().take(BATCH) {
@@ -265,14 +274,14 @@ impl Scanner {
     /// separator. Gives the stray bytes.
     #[inline(always)]
     fn scan(&mut self, index: usize, block: &[u8; BLOCK], found: &mut Ends) -> u64 {
-        let block = u8x64::new(*block);
-        let is = |byte: u8| block.simd_eq(u8x64::splat(byte));
-        let quotes = is(b'"').to_bitmask();
-        let newlines = is(b'\n');
-        let commas = is(b',');
-        let separators = (newlines | commas).to_bitmask();
-        let delimiters = if self.delimiter == b',' { commas } else { is(self.delimiter) };
-        let special = (newlines | is(b'\r') | delimiters).to_bitmask();
+        let block = u8x64::from_slice(self.simd, block);
+        let is = |byte: u8| block.simd_eq(u8x64::splat(self.simd, byte)).to_bitmask();
+        let (quotes, newlines) = (is(b'"'), is(b'\n'));
+        let separators = newlines | is(b',');
+        // Where the delimiter stays a comma, it is told apart from a separator by the quotes alone.
+        let in_text =
+            if self.delimiter == b',' { separators } else { newlines | is(self.delimiter) };
+        let special = in_text | is(b'\r');
 
         // From an opening quote to the byte before the closing one.
         let inside = odd_bits_so_far(quotes) ^ self.inside;
@@ -292,11 +301,13 @@ impl Scanner {
 }
 
 /// Each bit says whether the bits up to it, itself among them, are odd in number.
+#[inline(always)]
 fn odd_bits_so_far(bits: u64) -> u64 {
     [1, 2, 4, 8, 16, 32].into_iter().fold(bits, |bits, shift| bits ^ bits << shift)
 }
 
 /// The bits below the lowest one of `bits`, all where there is none.
+#[inline(always)]
 fn bits_below(bits: u64) -> u64 {
     (bits & bits.wrapping_neg()).wrapping_sub(1)
 }
