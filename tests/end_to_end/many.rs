@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// <https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>.
 const PAYLOAD_BYTES_MAX: usize = 262_144;
 
-/// The largest input or output in the history of a run, in bytes.
+/// The largest text in the history of a run, in bytes: inputs, outputs, what functions are given.
 async fn largest_payload(scenario: &Scenario, run_id: &str) -> usize {
     let machine = &scenario.stack().endpoints().state_machine_arn;
     let arn = format!("{}:{run_id}", machine.replace(":stateMachine:", ":execution:"));
@@ -16,8 +16,8 @@ async fn largest_payload(scenario: &Scenario, run_id: &str) -> usize {
         scenario.step_functions("GetExecutionHistory", &json!({ "executionArn": arn })).await;
     let events = history["events"].as_array().unwrap();
     let details = events.iter().flat_map(|event| event.as_object().unwrap().values());
-    let payloads = details.flat_map(|detail| [&detail["input"], &detail["output"]]);
-    payloads.filter_map(Value::as_str).map(str::len).max().unwrap()
+    let texts = details.filter_map(Value::as_object).flat_map(|detail| detail.values());
+    texts.filter_map(Value::as_str).map(str::len).max().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -57,6 +57,7 @@ async fn memory_does_not_grow_with_the_result() {
         let assembly = memory_mb(&scenario, "zip-s3-folder");
         eprintln!("{size_bytes:>14} {execute:>19} MB {assembly:>10} MB (assembly)");
         taken.push(execute);
+        assert!(assembly < MEMORY_MB_MAX, "{assembly} MB");
         if megabytes <= 1_000 {
             zip_folder(&scenario).await;
             let stream = memory_mb(&scenario, "zip-s3-folder");

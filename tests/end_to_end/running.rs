@@ -168,9 +168,12 @@ async fn a_run_that_fails_cancels_its_running_queries_and_starts_no_other() {
     };
     let all = scenario.athena("ListQueryExecutions", &json!({})).await;
     let ids = json!({ "QueryExecutionIds": all["QueryExecutionIds"] });
-    while running(&scenario.athena("BatchGetQueryExecution", &ids).await) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let all_cancelled = async {
+        while running(&scenario.athena("BatchGetQueryExecution", &ids).await) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), all_cancelled).await.expect("all are cancelled");
     let started = all["QueryExecutionIds"].as_array().unwrap().len();
     assert!((1..=3).contains(&started), "{started}");
     scenario.end().await;

@@ -75,6 +75,16 @@ async fn every_function_called_twice_gives_one_file_and_one_query_execution_each
     }
     assert_eq!(scenario.delivered(), ["inbox/r1.zip"]);
 
+    let fail_query = json!({
+        "action": "fail_query", "run": run, "query": loaded["queries"][0],
+        "failure": { "state": "a", "error": "Lambda.Unknown", "cause": "killed" },
+    });
+    twice(&scenario, "results-gatherer", &fail_query).await;
+    let key = "athena-results/r1/results/a.json";
+    let record = scenario.stack().store().get(RESULTS_BUCKET, key).await.unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    assert_eq!(record["state"], "SUCCEEDED", "a CSV that is there is not taken back");
+
     let stop = json!({ "action": "stop", "run": run });
     assert_eq!(
         twice(&scenario, "results-gatherer", &stop).await,

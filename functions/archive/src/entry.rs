@@ -137,9 +137,11 @@ fn zip64_extra(numbers: &[u64]) -> Vec<u8> {
     extra
 }
 
-/// A time as 4.4.6 has it: seven bits of years since 1980, four of months, five of days; five bits
+/// A time as 4.4.6 has it, date before time: seven bits of years since 1980, four of months, five of days; five bits
 /// of hours, six of minutes, five of half seconds.
-fn dos_date_and_time(at: Timestamp) -> (u16, u16) {
+///
+/// In UTC; times before 1980 or after 2107 become the first or last that can be kept.
+pub fn dos_date_and_time(at: Timestamp) -> (u16, u16) {
     let first = civil::datetime(1980, 1, 1, 0, 0, 0, 0);
     let last = civil::datetime(2107, 12, 31, 23, 59, 58, 0);
     let at = TimeZone::UTC.to_datetime(at).clamp(first, last);

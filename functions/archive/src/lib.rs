@@ -44,5 +44,5 @@ mod record;
 
 pub use deflate::{Deflated, Deflater};
 pub use directory::Directory;
-pub use entry::{Entry, Method};
+pub use entry::{Entry, Method, dos_date_and_time};
 pub use name::{MemberName, NameTooLong, Names};

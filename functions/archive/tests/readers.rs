@@ -21,14 +21,8 @@ async fn entry(name: &str, level: u8, content: &[u8]) -> (Entry, Vec<u8>) {
     let mut deflater = Deflater::new(level, 2.try_into().unwrap());
     deflater.push(content, &mut bytes).await;
     let sums = deflater.finish(&mut bytes).await;
-    let entry = Entry {
-        name: MemberName::safe(name).unwrap(),
-        modified_at: MODIFIED_AT.parse().unwrap(),
-        method: archive::method(level),
-        crc32: sums.crc32,
-        compressed_bytes: sums.compressed_bytes,
-        uncompressed_bytes: sums.uncompressed_bytes,
-    };
+    let name = MemberName::safe(name).unwrap();
+    let entry = Entry::new(name, MODIFIED_AT.parse().unwrap(), level, sums);
     (entry, bytes)
 }
 

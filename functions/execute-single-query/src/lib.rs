@@ -35,9 +35,11 @@ use crate::{error::in_storage, record::Recorder};
 /// How often a query is run when Athena says that its failure is transient.
 const ATTEMPTS_MAX: u32 = 4;
 
-/// The shortest and the longest wait that is asked of the state machine; it doubles in between.
-const WAIT_SECONDS_MIN: u32 = 5;
-const WAIT_SECONDS_MAX: u32 = 60;
+/// How often a query is handed back before its waits grow past a minute: some half an hour.
+const SHORT_WAITS: u32 = 34;
+
+/// The longest wait that is asked of the state machine.
+const WAIT_SECONDS_MAX: u32 = 960;
 
 /// The settings of the function.
 #[derive(Debug, Deserialize)]
@@ -71,8 +73,7 @@ pub async fn execute(
         return Ok(QueryOutcome::Succeeded {});
     }
     let call = Call { athena, storage, run: &run, query: &query };
-    let progress =
-        progress.unwrap_or(QueryProgress { query_execution_id: None, attempt: 1, waits: 0 });
+    let progress = progress.unwrap_or_else(|| recorder.progress());
     let outcome =
         call.go(&mut recorder, progress, Duration::from_secs(settings.query_wait_seconds)).await;
     if let Err(error) = &outcome
@@ -103,14 +104,17 @@ impl Call<'_> {
             let id = match &progress.query_execution_id {
                 Some(id) => id.clone(),
                 None => match self.start(recorder, progress.attempt).await? {
-                    Some(id) => progress.query_execution_id.insert(id).clone(),
+                    Some(id) => {
+                        progress.waits = 0;
+                        progress.query_execution_id.insert(id).clone()
+                    }
                     None => return Ok(hand_back(progress)),
                 },
             };
             let Some(ended) = self.wait_for_end(&id, deadline).await? else {
                 return Ok(hand_back(progress));
             };
-            recorder.record.statistics = ended.statistics.clone();
+            recorder.ended(&ended);
             let query = &self.query.name;
             match ended.state {
                 QueryState::Succeeded => {
@@ -128,9 +132,12 @@ impl Call<'_> {
                         run.id = %self.run.run_id, query.name = %query, reason = ended.reason,
                         "Athena failed the query for now, it is run again"
                     );
-                    sleep(pause_before(progress.attempt)).await;
                     progress.attempt += 1;
                     progress.query_execution_id = None;
+                    // Once at once; what is wrong for longer is waited out.
+                    if progress.attempt > 2 {
+                        return Ok(hand_back(progress));
+                    }
                 }
                 QueryState::Cancelled => {
                     return Err(ExecuteError::Cancelled {
@@ -138,7 +145,9 @@ impl Call<'_> {
                         reason: ended.reason,
                     });
                 }
-                _ => return Err(ExecuteError::failed(self.query, ended.reason)),
+                QueryState::Failed | QueryState::Queued | QueryState::Running => {
+                    return Err(ExecuteError::failed(self.query, ended.reason));
+                }
             }
         }
     }
@@ -240,21 +249,27 @@ impl Call<'_> {
     }
 }
 
-/// Asks the state machine to wait, longer each time; with full jitter if the query has yet to
-/// start, so that those whom Athena refused together do not come back together.
+/// Asks the state machine to wait; with jitter if the query has yet to start, so that those whom
+/// Athena refused together do not come back together.
 fn hand_back(mut progress: QueryProgress) -> QueryOutcome {
-    let longest = (WAIT_SECONDS_MIN << progress.waits.min(4)).min(WAIT_SECONDS_MAX);
+    let longest = wait_seconds(progress.waits);
     let wait_seconds = match &progress.query_execution_id {
         Some(_) => longest,
-        None => rand::random_range(1..=longest),
+        None => rand::random_range(longest / 2..=longest),
     };
     progress.waits += 1;
     QueryOutcome::Running { progress, wait_seconds }
 }
 
-/// The pause before another attempt, with full jitter: half a second, doubling, 0 to that.
-fn pause_before(attempt: u32) -> Duration {
-    Duration::from_millis(500 << attempt.min(6)).mul_f64(rand::random::<f64>())
+/// 5, 10, 20, 40 seconds, then a minute for half an hour, then a quarter longer each time.
+///
+/// Each wait takes 9 events of an execution's history, which ends at
+/// [25,000](https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html).
+fn wait_seconds(waits: u32) -> u32 {
+    let long_waits = waits.saturating_sub(SHORT_WAITS).min(32);
+    let growing = (0..long_waits).fold(60, |wait, _| wait * 5 / 4);
+    let beginning = if waits < 4 { 5 << waits } else { growing };
+    beginning.min(WAIT_SECONDS_MAX)
 }
 
 /// 64 characters; Athena takes 32 to 128.
@@ -262,4 +277,33 @@ fn client_request_token(run: &Run, query: &QueryName, attempt: u32) -> String {
     let digest =
         Sha256::new().chain_update(format!("{}\n{query}\n{attempt}", run.run_id)).finalize();
     format!("{digest:x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use job::states::INLINE_CONCURRENCY_MAX;
+
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_minute_and_after_half_an_hour_to_sixteen() {
+        let waits = [0, 1, 2, 3, 4, 34, 35, 36, 100].map(wait_seconds);
+        assert_eq!(waits, [5, 10, 20, 40, 60, 60, 75, 93, 960]);
+    }
+
+    /// Queries that wait for a whole day, as long as a run may last, leave room in the history of an
+    /// execution whose map runs inline.
+    #[test]
+    fn a_day_of_waiting_does_not_fill_the_history() {
+        const DAY_SECONDS: u32 = 86_400;
+        const EVENTS_A_WAIT: u32 = 9;
+        const EVENTS_MAX: u32 = 25_000;
+        let ends = (0..).map(wait_seconds).scan(0, |waited, wait| {
+            *waited += wait;
+            Some(*waited)
+        });
+        let waits = u32::try_from(ends.take_while(|end| *end < DAY_SECONDS).count()).unwrap();
+        let events = waits * EVENTS_A_WAIT * INLINE_CONCURRENCY_MAX;
+        assert!(events < EVENTS_MAX * 95 / 100, "{waits} waits are {events} events");
+    }
 }

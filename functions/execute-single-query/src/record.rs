@@ -1,11 +1,11 @@
 //! The query's record, kept up to date in S3: it shows the progress, says what is to be cancelled,
 //! and answers a repeated call.
 
-use aws_io::{Failure, Storage, StorageError, run_files::RECORD_BYTES_MAX};
+use aws_io::{Failure, Storage, StorageError, athena::QueryStatus, run_files::RECORD_BYTES_MAX};
 use job::{
     error::Chain,
     record::{Failure as RecordedFailure, QueryRecord, QueryState},
-    states::{PlannedQuery, Run},
+    states::{PlannedQuery, QueryProgress, Run},
 };
 
 use crate::{ExecuteError, error::in_storage, result::Written};
@@ -14,6 +14,8 @@ pub(crate) struct Recorder<'a> {
     storage: &'a Storage,
     run: &'a Run,
     pub(crate) record: QueryRecord,
+    /// Whether a query that was started may still run in Athena.
+    runs: bool,
 }
 
 impl<'a> Recorder<'a> {
@@ -31,7 +33,24 @@ impl<'a> Recorder<'a> {
             Err(source) => return Err(in_storage(&query.name)(source)),
         };
         let record = record.unwrap_or_else(|| QueryRecord::queued(query));
-        Ok(Self { storage, run, record })
+        Ok(Self { storage, run, record, runs: true })
+    }
+
+    /// How far an earlier call got that did not come to tell: a query that it started is gone on
+    /// with, also if its SQL has changed since.
+    pub(crate) fn progress(&self) -> QueryProgress {
+        let running = self.record.state == QueryState::Running;
+        QueryProgress {
+            query_execution_id: self.record.query_execution_id.clone().filter(|_| running),
+            attempt: self.record.attempts.max(1),
+            waits: 0,
+        }
+    }
+
+    /// Notes that Athena has ended the query.
+    pub(crate) fn ended(&mut self, status: &QueryStatus) {
+        self.runs = false;
+        self.record.statistics = status.statistics.clone();
     }
 
     pub(crate) async fn started(
@@ -42,6 +61,7 @@ impl<'a> Recorder<'a> {
         self.record.state = QueryState::Running;
         self.record.query_execution_id = Some(query_execution_id.to_owned());
         self.record.attempts = attempt;
+        self.runs = true;
         self.write().await
     }
 
@@ -54,10 +74,10 @@ impl<'a> Recorder<'a> {
     }
 
     pub(crate) async fn failed(&mut self, error: &ExecuteError) -> Result<(), ExecuteError> {
-        self.record.state = match error {
-            ExecuteError::Cancelled { .. } => QueryState::Cancelled,
-            // Athena did not say that the query has ended: whoever stops the run cancels it.
-            ExecuteError::Athena { .. } => self.record.state,
+        self.record.state = match (error, &self.record.query_execution_id) {
+            (ExecuteError::Cancelled { .. }, _) => QueryState::Cancelled,
+            // Whoever stops the run has to cancel it.
+            (_, Some(_)) if self.runs => self.record.state,
             _ => QueryState::Failed,
         };
         self.record.failure = Some(RecordedFailure {

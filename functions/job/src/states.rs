@@ -25,9 +25,11 @@ pub const INLINE_QUERIES_MAX: usize = 300;
 /// [a state may hold](https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html).
 pub const INLINE_BYTES_MAX: usize = 65_536;
 
-/// The most iterations that an inline map runs
-/// [at once](https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html).
-pub const INLINE_CONCURRENCY_MAX: u32 = 40;
+/// The most iterations that an inline map runs at once.
+///
+/// [AWS allows 40](https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html); but
+/// 40 queries that run for hours would fill the execution's history with their waits.
+pub const INLINE_CONCURRENCY_MAX: u32 = 20;
 
 /// The longest SQL that [Athena takes](https://docs.aws.amazon.com/athena/latest/ug/service-limits.html),
 /// in bytes.

@@ -149,10 +149,10 @@ mod tests {
     fn large_jobs_run_through_the_distributed_map() {
         for (queries, plan_bytes, max_concurrency, expected) in [
             (1, 300, 20, MapMode::Inline),
-            (22, 6_000, 1000, MapMode::Inline),
-            (300, 60_000, 40, MapMode::Inline),
-            (301, 60_000, 40, MapMode::Distributed),
-            (41, 10_000, 41, MapMode::Distributed),
+            (20, 6_000, 1000, MapMode::Inline),
+            (300, 60_000, 20, MapMode::Inline),
+            (301, 60_000, 20, MapMode::Distributed),
+            (21, 10_000, 21, MapMode::Distributed),
             (100, 65_537, 20, MapMode::Distributed),
         ] {
             assert_eq!(

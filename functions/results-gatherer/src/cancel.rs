@@ -1,10 +1,10 @@
 //! Ends queries before Athena does, and writes down why.
 
 use aws_io::{Precondition, Storage, StorageError, athena::Athena, run_files};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use job::{
-    RunLayout, S3Location,
+    ErrorName, RunLayout, S3Location,
     record::{Failure, QueryRecord, QueryState},
     states::{PlannedQuery, Run},
 };
@@ -15,9 +15,6 @@ use crate::GatherError;
 
 /// How many queries are cancelled at once.
 const CALLS_IN_FLIGHT: usize = 16;
-
-/// How often a record is looked at again because somebody else wrote it in between.
-const WRITES_MAX: usize = 4;
 
 /// Cancels every query of the run that has not ended, and lets no other start; gives their number
 /// and the failure of the first query that failed.
@@ -33,16 +30,21 @@ pub(crate) async fn stop(
     let layout = run.layout();
     storage.put_json(&layout.stopped(), &json!({ "stopped_at": now })).await?;
     let records = run_files::records(storage, &layout).await?;
-    let failure = records.iter().find_map(|record| record.failure.clone());
+    let failures = || records.iter().filter_map(|record| record.failure.as_ref());
+    // What was cancelled was so because of something else.
+    let cause = failures().find(|failure| failure.error != ErrorName::QueryCancelled.as_str());
+    let failure = cause.or_else(|| failures().next()).cloned();
     let begun = records.into_iter().filter(|record| running(record).is_some());
-    let cancelled: Vec<bool> = stream::iter(begun)
+    // One that can not be cancelled does not keep the others running.
+    let tried: Vec<Result<bool, GatherError>> = stream::iter(begun)
         .map(|record| {
             let location = layout.record(&record.name);
             async move { cancel(athena, storage, &location, |_| {}).await }
         })
         .buffer_unordered(CALLS_IN_FLIGHT)
-        .try_collect()
-        .await?;
+        .collect()
+        .await;
+    let cancelled: Vec<bool> = tried.into_iter().collect::<Result<_, _>>()?;
     let cancelled = cancelled.into_iter().filter(|cancelled| *cancelled).count();
     info!(run.id = %run.run_id, cancelled, "cancelled the queries that still ran");
     Ok((cancelled, failure))
@@ -82,7 +84,7 @@ async fn cancel(
     location: &S3Location,
     also: impl Fn(&mut QueryRecord),
 ) -> Result<bool, GatherError> {
-    for _ in 0..WRITES_MAX {
+    loop {
         let (mut record, info) = run_files::record(storage, location).await?;
         if record.csv.is_some() {
             return Ok(false);
@@ -96,12 +98,12 @@ async fn cancel(
         let unchanged = Precondition::Unchanged { etag: info.etag };
         match storage.put_json_if(location, &record, unchanged).await {
             Ok(_) => return Ok(running.is_some()),
-            // Its function is still at work: what it wrote is looked at again.
+            // Its function is still at work, which writes a few times at the most: what it wrote is
+            // looked at again.
             Err(StorageError::Changed { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(false)
 }
 
 /// Athena's id of a query that may still run.

@@ -4,7 +4,6 @@
 //! The time of a whole run is not what is measured: here it is the disk's, for the local endpoint
 //! copies what S3 on AWS copies.
 
-#![expect(missing_docs, reason = "`criterion_group!` makes a function")]
 #![expect(clippy::print_stdout, reason = "the table is what the bench is for")]
 
 use std::{fs, thread, time::Duration};

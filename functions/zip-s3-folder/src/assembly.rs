@@ -4,8 +4,9 @@
 //! one after the other, and a central directory. S3 copies the large ones from object to object;
 //! what is too small for a part of its own is read and carried, some MiB at a time.
 //!
-//! Memory: four carried parts on their way and one that is being read, and the central directory,
-//! some 100 bytes a member.
+//! Memory: four carried parts on their way and one that is being read, of 10 MiB each at the most
+//! (32 MiB if there are so many small members that smaller parts would be more than S3 takes); some of
+//! its pieces twice; and the central directory, some 100 bytes a member.
 
 use archive::{Deflated, Directory, Entry, MemberName};
 use aws_io::{MultipartUpload, ObjectInfo, Storage, StorageError};
@@ -125,7 +126,8 @@ impl Sources<'_> {
     async fn read(&self, pieces: &[Piece], is_last: bool) -> Result<Bytes, StorageError> {
         let mut read =
             stream::iter(pieces).map(|piece| self.read_piece(piece)).buffered(READS_IN_FLIGHT);
-        let mut part = BytesMut::new();
+        let bytes: u64 = pieces.iter().map(|piece| piece.range.end - piece.range.start).sum();
+        let mut part = BytesMut::with_capacity(usize::try_from(bytes).unwrap_or_default());
         while let Some(bytes) = read.try_next().await? {
             part.extend_from_slice(&bytes);
         }

@@ -9,8 +9,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use archive::dos_date_and_time;
 use aws_io::{ObjectInfo, ObjectWriter, Storage};
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use job::S3Location;
 use sha2::{Digest, Sha256};
 use zip::{
@@ -40,10 +41,12 @@ pub(crate) fn options(modified_at: Timestamp, zip_level: u8) -> SimpleFileOption
         0 => (CompressionMethod::Stored, None),
         level => (CompressionMethod::Deflated, Some(i64::from(level))),
     };
+    let (date, time) = dos_date_and_time(modified_at);
+    let time = DateTime::try_from_msdos(date, time);
     SimpleFileOptions::default()
         .compression_method(method)
         .compression_level(level)
-        .last_modified_time(dos_time(modified_at))
+        .last_modified_time(time.unwrap_or(DateTime::DEFAULT))
         .unix_permissions(0o644)
 }
 
@@ -138,27 +141,6 @@ impl Write for Outbox {
     }
 }
 
-/// A time as ZIP keeps it: 1980 to 2107, in steps of two seconds; the nearest end outside of that.
-fn dos_time(at: Timestamp) -> DateTime {
-    let at = at.to_zoned(TimeZone::UTC);
-    let part = |number: i8| u8::try_from(number).unwrap_or_default();
-    u16::try_from(at.year())
-        .ok()
-        .and_then(|year| {
-            let (month, day) = (part(at.month()), part(at.day()));
-            DateTime::from_date_and_time(
-                year,
-                month,
-                day,
-                part(at.hour()),
-                part(at.minute()),
-                part(at.second()),
-            )
-            .ok()
-        })
-        .unwrap_or(DateTime::DEFAULT)
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Cursor, Read};
@@ -203,15 +185,5 @@ mod tests {
                 prop_assert_eq!(&read, content);
             }
         }
-    }
-
-    #[test]
-    fn a_member_has_the_time_at_which_the_run_started() {
-        let time = dos_time("2026-01-31T12:30:45Z".parse().unwrap());
-        assert_eq!(
-            (time.year(), time.month(), time.day(), time.hour(), time.minute()),
-            (2026, 1, 31, 12, 30)
-        );
-        assert_eq!(dos_time("1970-01-01T00:00:00Z".parse().unwrap()), DateTime::DEFAULT);
     }
 }

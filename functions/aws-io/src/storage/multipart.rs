@@ -21,6 +21,9 @@ pub(super) const PARTS_MAX: usize = 10_000;
 /// and then sends a space from time to time, which the SDK would take for a stalled connection.
 const SILENCE_MAX: Duration = Duration::from_mins(5);
 
+/// How long an upload that is given up waits for its parts that are on their way.
+const ABORT_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// What a copy's source, which travels in a header, keeps as it is.
 const UNRESERVED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
@@ -58,6 +61,7 @@ impl MultipartUpload {
         location: S3Location,
         content_type: &'static str,
     ) -> Result<Self, StorageError> {
+        abort_leftovers(storage, &location).await?;
         let request = storage.client.create_multipart_upload().bucket(&location.bucket);
         let sent = request.key(&location.key).content_type(content_type).send().await;
         let created = sent.map_err(|error| StorageError::new("writing", &location, error))?;
@@ -237,7 +241,10 @@ impl MultipartUpload {
         let request = request.key(&self.location.key).upload_id(&self.id);
         let id = self.id.clone();
         async move {
-            // Parts that are still on their way would outlive the abort.
+            // A part that arrives after the abort would outlive it, so those on their way are waited
+            // for; only not for ever.
+            let arrived = async { while running.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(ABORT_WAIT_MAX, arrived).await;
             running.shutdown().await;
             if let Err(error) = request.send().await {
                 tracing::warn!(upload.id = id, %error, "an abandoned upload could not be aborted");
@@ -254,6 +261,27 @@ impl Drop for MultipartUpload {
             runtime.spawn(self.aborting());
         }
     }
+}
+
+/// Aborts the uploads of the same object that were begun earlier: a process that was killed can not.
+///
+/// If such a process is still at work, it fails; the object is written by whoever began last.
+async fn abort_leftovers(storage: &Storage, location: &S3Location) -> Result<(), StorageError> {
+    let S3Location { bucket, key } = location;
+    let failed = |error| StorageError::new("listing the uploads of", location, error);
+    let listed = storage.client.list_multipart_uploads().bucket(bucket).prefix(key).send().await;
+    let uploads = listed.map_err(failed)?.uploads.unwrap_or_default();
+    for upload in uploads.into_iter().filter(|upload| upload.key.as_deref() == Some(key)) {
+        let request = storage.client.abort_multipart_upload().bucket(bucket).key(key);
+        match request.set_upload_id(upload.upload_id).send().await {
+            Ok(_) => tracing::info!(%location, "aborted an upload that an earlier call left"),
+            Err(error) => match StorageError::new("aborting an upload of", location, error) {
+                StorageError::NotFound { .. } | StorageError::Unavailable { .. } => {}
+                error => return Err(error),
+            },
+        }
+    }
+    Ok(())
 }
 
 fn part(number: i32, etag: Option<String>) -> CompletedPart {
