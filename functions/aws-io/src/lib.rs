@@ -20,6 +20,6 @@ pub use crate::{
         download::ObjectStream,
         error::StorageError,
         multipart::MultipartUpload,
-        upload::{HeadlessWriter, OBJECT_BYTES_MAX, ObjectWriter, PART_BYTES},
+        upload::{HEAD_BYTES_MAX, HeadlessWriter, OBJECT_BYTES_MAX, ObjectWriter, PART_BYTES},
     },
 };

@@ -1,5 +1,6 @@
 //! S3, as far as the functions use it.
 
+mod buffers;
 pub(crate) mod download;
 pub(crate) mod error;
 pub(crate) mod multipart;
@@ -14,6 +15,7 @@ use job::S3Location;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
+use self::buffers::PartBuffers;
 use crate::{HeadlessWriter, MultipartUpload, ObjectStream, ObjectWriter, StorageError};
 
 /// How many parts all writers of a [`Storage`] send at once.
@@ -31,6 +33,7 @@ pub struct Storage {
     client: Client,
     sending: Arc<Semaphore>,
     copying: Arc<Semaphore>,
+    buffers: PartBuffers,
 }
 
 /// What is known of an object without reading it.
@@ -70,6 +73,7 @@ impl Storage {
             client: Client::new(config),
             sending: Arc::new(Semaphore::new(PARTS_IN_FLIGHT)),
             copying: Arc::new(Semaphore::new(COPIES_IN_FLIGHT)),
+            buffers: PartBuffers::default(),
         }
     }
 

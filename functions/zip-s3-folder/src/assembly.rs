@@ -60,7 +60,9 @@ pub(crate) async fn assemble(
     members: Vec<Member>,
 ) -> Result<(ObjectInfo, Option<String>), ZipS3FolderError> {
     let mut directory = Directory::default();
-    members.iter().for_each(|member| directory.push(&member.entry));
+    for member in &members {
+        directory.push(&member.entry);
+    }
     let directory = Bytes::from(directory.finish());
     let segments = members.iter().enumerate().map(|(source, member)| Segment {
         source,

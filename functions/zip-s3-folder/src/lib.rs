@@ -106,19 +106,18 @@ async fn zip_run(storage: &Storage, run: Run) -> Result<Zipped, ZipS3FolderError
     let results: Vec<QueryRecord> =
         records.into_iter().filter(|record| record.csv.is_some()).collect();
     let count = results.len();
-    let (info, sha256) = match members(&run, &results) {
-        Some(members) => assembly::assemble(storage, &archive, members).await?,
-        None => {
-            let sources = results.into_iter().filter_map(|record| {
-                let CsvFile { location, etag, size_bytes, .. } = record.csv?;
-                Some(Source { name: record.file_name.into(), location, etag, size_bytes })
-            });
-            let options = stream::options(run.started_at, run.zip_level);
-            stream::zip(storage, &archive, sources, options).await?
-        }
+    let (info, sha256) = if let Some(members) = members(&run, &results) {
+        assembly::assemble(storage, &archive, members).await?
+    } else {
+        let sources = results.into_iter().filter_map(|record| {
+            let CsvFile { location, etag, size_bytes, .. } = record.csv?;
+            Some(Source { name: record.file_name.into(), location, etag, size_bytes })
+        });
+        let options = stream::options(run.started_at, run.zip_level);
+        stream::zip(storage, &archive, sources, options).await?
     };
     info!(run.id = %run.run_id, members = count, size_bytes = info.size_bytes, "made the archive");
-    Ok(zipped(archive, info, sha256, run.file_name, count))
+    Ok(zipped(&archive, info, sha256, run.file_name, count))
 }
 
 /// The members of a run; nothing if one has none, as it is with the results of an older version.
@@ -155,11 +154,11 @@ async fn zip_folder(storage: &Storage, folder: ZipFolder) -> Result<Zipped, ZipS
     let options = stream::options(modified_at, zip_level);
     let (info, sha256) = stream::zip(storage, &archive, sources, options).await?;
     info!(archive = %archive, members = count, size_bytes = info.size_bytes, "made the archive");
-    Ok(zipped(archive, info, sha256, file_name, count))
+    Ok(zipped(&archive, info, sha256, file_name, count))
 }
 
 fn zipped(
-    archive: S3Location,
+    archive: &S3Location,
     info: ObjectInfo,
     sha256: Option<String>,
     file_name: job::FileName,

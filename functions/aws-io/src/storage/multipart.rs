@@ -7,12 +7,12 @@ use aws_sdk_s3::{
     config::{self, StalledStreamProtectionConfig},
     types::{CompletedMultipartUpload, CompletedPart},
 };
-use bytes::Bytes;
-use job::S3Location;
+use bytes::{Bytes, BytesMut};
+use job::{S3Location, error::Chain};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::{runtime::Handle, sync::Semaphore, task::JoinSet};
 
-use super::{ObjectInfo, Storage, StorageError, range_text};
+use super::{ObjectInfo, Storage, StorageError, buffers::PartBuffers, range_text};
 
 /// The most [parts](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html) of an object.
 pub(super) const PARTS_MAX: usize = 10_000;
@@ -61,7 +61,7 @@ impl MultipartUpload {
         location: S3Location,
         content_type: &'static str,
     ) -> Result<Self, StorageError> {
-        abort_leftovers(storage, &location).await?;
+        abort_leftovers(storage, &location).await;
         let request = storage.client.create_multipart_upload().bucket(&location.bucket);
         let sent = request.key(&location.key).content_type(content_type).send().await;
         let created = sent.map_err(|error| StorageError::new("writing", &location, error))?;
@@ -83,7 +83,17 @@ impl MultipartUpload {
     /// [`PARTS_IN_FLIGHT`](crate::PARTS_IN_FLIGHT) others on their way.
     pub async fn put_part(&mut self, bytes: Bytes) -> Result<(), StorageError> {
         let number = self.reserve().await?;
-        self.put_reserved(number, bytes).await
+        self.put_reserved(number, bytes, None).await
+    }
+
+    /// Adds a part whose memory goes back to where it came from once it is sent.
+    pub(super) async fn put_buffer(
+        &mut self,
+        part: BytesMut,
+        buffers: &PartBuffers,
+    ) -> Result<(), StorageError> {
+        let number = self.reserve().await?;
+        self.put_reserved(number, part.freeze(), Some(buffers.clone())).await
     }
 
     /// Adds a part that S3 copies: a range of the object with this ETag. Waits while the
@@ -175,13 +185,17 @@ impl MultipartUpload {
         &mut self,
         PartNumber(number): PartNumber,
         bytes: Bytes,
+        buffers: Option<PartBuffers>,
     ) -> Result<(), StorageError> {
         let size_bytes = bytes.len() as u64;
         let request = self.client.upload_part().bucket(&self.location.bucket);
         let request = request.key(&self.location.key).upload_id(&self.id).part_number(number);
         let location = self.location.clone();
         let put = async move {
-            let sent = request.body(bytes.into()).send().await;
+            let sent = request.body(bytes.clone().into()).send().await;
+            if let Some(buffers) = buffers {
+                buffers.give_back(bytes);
+            }
             let put = sent.map_err(|error| StorageError::new("writing", &location, error))?;
             Ok(part(number, put.e_tag))
         };
@@ -265,23 +279,30 @@ impl Drop for MultipartUpload {
 
 /// Aborts the uploads of the same object that were begun earlier: a process that was killed can not.
 ///
-/// If such a process is still at work, it fails; the object is written by whoever began last.
-async fn abort_leftovers(storage: &Storage, location: &S3Location) -> Result<(), StorageError> {
+/// If such a process is still at work, it fails; the object is written by whoever began last. What
+/// can not be aborted costs its storage until the bucket's lifecycle rule comes by, and is no reason
+/// not to write.
+async fn abort_leftovers(storage: &Storage, location: &S3Location) {
     let S3Location { bucket, key } = location;
-    let failed = |error| StorageError::new("listing the uploads of", location, error);
     let listed = storage.client.list_multipart_uploads().bucket(bucket).prefix(key).send().await;
-    let uploads = listed.map_err(failed)?.uploads.unwrap_or_default();
+    let uploads = match listed {
+        Ok(listed) => listed.uploads.unwrap_or_default(),
+        Err(error) => {
+            let error = StorageError::new("listing the uploads of", location, error);
+            tracing::warn!(error.message = %Chain(&error), "left uploads are not looked for");
+            return;
+        }
+    };
     for upload in uploads.into_iter().filter(|upload| upload.key.as_deref() == Some(key)) {
         let request = storage.client.abort_multipart_upload().bucket(bucket).key(key);
         match request.set_upload_id(upload.upload_id).send().await {
             Ok(_) => tracing::info!(%location, "aborted an upload that an earlier call left"),
-            Err(error) => match StorageError::new("aborting an upload of", location, error) {
-                StorageError::NotFound { .. } | StorageError::Unavailable { .. } => {}
-                error => return Err(error),
-            },
+            Err(error) => {
+                let error = StorageError::new("aborting an upload of", location, error);
+                tracing::warn!(error.message = %Chain(&error), "an upload is left");
+            }
         }
     }
-    Ok(())
 }
 
 fn part(number: i32, etag: Option<String>) -> CompletedPart {

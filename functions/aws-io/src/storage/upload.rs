@@ -1,6 +1,6 @@
 //! An object that is written as a stream.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use job::S3Location;
 
 use super::{
@@ -35,7 +35,7 @@ pub struct ObjectWriter {
 
 impl ObjectWriter {
     pub(super) fn new(storage: Storage, location: S3Location, content_type: &'static str) -> Self {
-        let buffer = BytesMut::new();
+        let buffer = storage.buffers.take();
         Self { storage, location, content_type, buffer, size_bytes: 0, upload: None, broken: false }
     }
 
@@ -52,8 +52,9 @@ impl ObjectWriter {
             let (now, later) = bytes.split_at(PART_BYTES - self.buffer.len());
             self.buffer.extend_from_slice(now);
             bytes = later;
-            let part = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(PART_BYTES));
-            self.upload().await?.put_part(part.freeze()).await?;
+            let buffers = self.storage.buffers.clone();
+            let part = std::mem::replace(&mut self.buffer, buffers.take());
+            self.upload().await?.put_buffer(part, &buffers).await?;
         }
         self.buffer.extend_from_slice(bytes);
         Ok(())
@@ -120,47 +121,59 @@ impl ObjectWriter {
     }
 }
 
+/// The longest head of a [`HeadlessWriter`]: ZIP's local header with a file's name and ZIP64 fields has
+/// some 300 bytes.
+pub const HEAD_BYTES_MAX: usize = 1024;
+
 /// An object that is being written and whose first bytes come last, as the local header of a ZIP
 /// member does, which tells the checksum and the size of what follows it.
 ///
 /// It is otherwise an [`ObjectWriter`]. Memory: one part more, the first, which waits for its head.
 #[derive(Debug)]
 pub struct HeadlessWriter {
-    first: Vec<u8>,
+    /// Room for the head, and then the first bytes.
+    first: BytesMut,
     first_number: Option<PartNumber>,
     rest: ObjectWriter,
 }
 
 impl HeadlessWriter {
     pub(super) fn new(rest: ObjectWriter) -> Self {
-        Self { first: Vec::new(), first_number: None, rest }
+        let mut first = BytesMut::with_capacity(HEAD_BYTES_MAX + PART_BYTES);
+        first.resize(HEAD_BYTES_MAX, 0);
+        Self { first, first_number: None, rest }
     }
 
     /// Appends bytes, the first of which will follow the head. As [`ObjectWriter::write`].
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        let room = PART_BYTES - self.first.len();
+        let room = HEAD_BYTES_MAX + PART_BYTES - self.first.len();
         let (first, rest) = bytes.split_at(room.min(bytes.len()));
         self.first.extend_from_slice(first);
         if rest.is_empty() {
             return Ok(());
         }
         if self.first_number.is_none() {
-            self.rest.count(self.first.len()).await?;
+            self.rest.count(self.first.len() - HEAD_BYTES_MAX).await?;
             self.first_number = Some(self.rest.upload().await?.reserve().await?);
         }
         self.rest.write(rest).await
     }
 
     /// Puts `head` before all that was written, and makes the object visible.
+    ///
+    /// # Panics
+    ///
+    /// The head is longer than [`HEAD_BYTES_MAX`].
     pub async fn finish_with_head(mut self, head: &[u8]) -> Result<ObjectInfo, StorageError> {
         self.rest.check()?;
-        self.first.splice(..0, head.iter().copied());
-        let first = Bytes::from(self.first);
+        let begin = HEAD_BYTES_MAX - head.len();
+        self.first[begin..HEAD_BYTES_MAX].copy_from_slice(head);
+        let first = self.first.freeze().slice(begin..);
         let Some(number) = self.first_number else {
             let ObjectWriter { storage, location, content_type, .. } = self.rest;
             return storage.put_bytes(&location, content_type, first).await;
         };
-        self.rest.upload().await?.put_reserved(number, first).await?;
+        self.rest.upload().await?.put_reserved(number, first, None).await?;
         self.rest.finish().await
     }
 

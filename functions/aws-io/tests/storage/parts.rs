@@ -138,3 +138,16 @@ fn any_parts_are_put_together() {
     });
     outcome.expect("all are put together");
 }
+
+#[tokio::test]
+async fn what_a_killed_process_left_of_an_object_is_aborted_by_the_next_upload_of_it() {
+    let endpoint = Endpoint::start().await;
+    // Forgotten, as if their process had been killed.
+    std::mem::forget(begin(&endpoint).await);
+    let other = endpoint.storage.multipart_upload(at("out.zip.other"), ZIP).await;
+    std::mem::forget(other.expect("it is begun"));
+    let mut upload = begin(&endpoint).await;
+    upload.put_part(b"directory".as_slice().into()).await.expect("it is put");
+    upload.finish().await.expect("it is finished");
+    assert_eq!(endpoint.uploads().await, BTreeSet::from(["out.zip.other".to_owned()]));
+}

@@ -11,7 +11,7 @@ use job::{
 use serde_json::json;
 
 use super::*;
-use crate::{Execution, ExecutionsError};
+use crate::{Execution, ExecutionsError, Queries};
 
 /// Step Functions, its time standing still.
 #[derive(Debug, Default)]
