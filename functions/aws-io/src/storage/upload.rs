@@ -53,8 +53,10 @@ impl ObjectWriter {
             self.buffer.extend_from_slice(now);
             bytes = later;
             let buffers = self.storage.buffers.clone();
-            let part = std::mem::replace(&mut self.buffer, buffers.take());
+            let part = std::mem::take(&mut self.buffer);
             self.upload().await?.put_buffer(part, &buffers).await?;
+            // Only now: the wait for a slot has freed the buffer of another part.
+            self.buffer = buffers.take();
         }
         self.buffer.extend_from_slice(bytes);
         Ok(())
