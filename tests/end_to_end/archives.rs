@@ -86,7 +86,8 @@ async fn call(scenario: &Scenario, function: &str, event: &Value) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_whose_writes_fail_leaves_nothing_and_broken_reads_do_not_matter() {
-    let scenario = Scenario::start().await;
+    // On a busy machine the query may take longer than a call usually waits.
+    let scenario = Scenario::start_with(|config| config.query_wait_seconds = 300).await;
     let large = "SELECT l.* FROM lineitem l CROSS JOIN (VALUES (1), (2)) AS t (copy) \
                  ORDER BY l_orderkey, l_linenumber, copy";
     scenario.put_query("large", large).await;

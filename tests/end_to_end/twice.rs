@@ -24,7 +24,8 @@ async fn twice(scenario: &Scenario, function: &str, event: &Value) -> Value {
 
 #[tokio::test]
 async fn every_function_called_twice_gives_one_file_and_one_query_execution_each() {
-    let scenario = Scenario::start().await;
+    // On a busy machine a query may take longer than a call usually waits.
+    let scenario = Scenario::start_with(|config| config.query_wait_seconds = 300).await;
     scenario.put_query("a", "SELECT 1 AS x").await;
     scenario.put_query("b", "SELECT 'ä' AS x, '' AS y, CAST(NULL AS varchar) AS z").await;
     let job = scenario.job(&["a", "b"]);
