@@ -117,6 +117,12 @@ async fn a_stopped_server_lets_go_of_its_clients_and_its_port() {
     let mut rest = Vec::new();
     // What matters is that this ends; the way, an end or a reset, is up to the system.
     drop(tokio::io::AsyncReadExt::read_to_end(&mut client, &mut rest).await);
-    assert!(tokio::net::TcpListener::bind(address).await.is_ok());
+    // The server of another test may have been given the port in the meantime, for as long as it lasts.
+    let free = async {
+        while tokio::net::TcpListener::bind(address).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    assert!(tokio::time::timeout(std::time::Duration::from_mins(1), free).await.is_ok());
     drop(folder);
 }
