@@ -1,6 +1,10 @@
 //! The entry of a Lambda.
 
-use std::{error::Error, fmt};
+use std::{
+    error::Error,
+    fmt,
+    time::{Duration, Instant, SystemTime},
+};
 
 use job::{ErrorName, error::Chain};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
@@ -30,6 +34,22 @@ where
     X: Failure,
     F: AsyncFn(E) -> Result<A, X>,
 {
+    serve_in_time(async |event, _deadline| handler(event).await).await
+}
+
+/// Like [`serve`], for a handler that stops by itself before Lambda ends it: it is given the moment
+/// when the function's time-out is reached.
+///
+/// # Errors
+///
+/// When the Runtime API can not be reached.
+pub async fn serve_in_time<E, A, X, F>(handler: F) -> Result<(), lambda_runtime::Error>
+where
+    E: DeserializeOwned,
+    A: Serialize,
+    X: Failure,
+    F: AsyncFn(E, Instant) -> Result<A, X>,
+{
     lambda_runtime::tracing::init_default_subscriber();
     let handler = &handler;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
@@ -40,9 +60,18 @@ where
             diagnostic(ErrorName::JobInvalid, &message)
         })?;
         // Boxed, because the types of the SDK's futures are too deep to be nested further.
-        Box::pin(handler(input)).await.map_err(|error| diagnostic(error.name(), &Chain(&error)))
+        Box::pin(handler(input, instant(event.context.deadline())))
+            .await
+            .map_err(|error| diagnostic(error.name(), &Chain(&error)))
     }))
     .await
+}
+
+/// The clock that does not jump, at a time of the clock that may.
+#[expect(clippy::disallowed_methods, reason = "Lambda tells the deadline as a time of that clock")]
+fn instant(deadline: SystemTime) -> Instant {
+    let left = deadline.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
+    Instant::now() + left
 }
 
 fn diagnostic(name: ErrorName, message: &dyn fmt::Display) -> Diagnostic {

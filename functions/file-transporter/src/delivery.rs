@@ -1,5 +1,7 @@
 //! One delivery: what is asked for, who does it, and the receipt.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use job::{FileName, RunId, transport::Transporter};
 use serde::{Deserialize, Serialize};
@@ -17,13 +19,41 @@ pub struct Delivery {
     pub file_name: FileName,
     /// Where it goes.
     pub transporter: Transporter,
+    /// How far the delivery got in an earlier invocation.
+    #[serde(default)]
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// How an invocation ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The file is there.
+    Delivered(Receipt),
+    /// The file was there before, and nothing was sent.
+    AlreadyThere(Receipt),
+    /// The time was up before all of the file was sent: call again with this checkpoint.
+    InProgress {
+        /// What the next invocation is given.
+        checkpoint: Checkpoint,
+    },
+}
+
+/// How far a delivery got that did not fit into one invocation. It holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Which version of the file is being sent: [`Content::version`](crate::Content::version).
+    pub version: String,
+    /// How many bytes the recipient has acknowledged, counted from the file's beginning.
+    pub acknowledged_bytes: u64,
+    /// How many invocations there were.
+    pub invocations: u32,
 }
 
 /// What a delivery leaves behind in the run's manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Receipt {
-    /// How the delivery ended.
-    pub status: Status,
     /// The kind of transport: `sftp` or `sharefile`.
     pub transport: &'static str,
     /// The file's path at the recipient.
@@ -32,26 +62,24 @@ pub struct Receipt {
     pub bytes: u64,
     /// The SHA-256 of what was sent, in hexadecimal; nothing if nothing was read.
     pub sha256: Option<String>,
+    /// The MD5 of what was sent, in hexadecimal, where the recipient compares it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub md5: Option<String>,
+    /// What the recipient calls the file's entry, where it has a name of its own for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item_id: Option<String>,
     /// Which check the file passed at the recipient before it got its final name.
     pub verified: Verified,
-    /// The key that the server presented: its type and its SHA-256 fingerprint.
-    pub host_key: String,
+    /// The key that an SSH server presented: its type and its SHA-256 fingerprint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<String>,
     /// Whether that key is one of the pinned ones.
-    pub host_key_verified: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_key_verified: Option<bool>,
     /// How long the delivery took.
     pub duration_ms: u64,
     /// How many attempts it took.
     pub attempts: u32,
-}
-
-/// How a delivery ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// The file is there.
-    Delivered,
-    /// The file was there before, and nothing was sent.
-    AlreadyThere,
 }
 
 /// Which check a delivered file passed.
@@ -66,7 +94,7 @@ pub enum Verified {
     Readback,
 }
 
-/// A file to deliver.
+/// A file to deliver, and the time for it.
 #[derive(Clone, Copy)]
 pub struct Parcel<'a> {
     /// The run that it belongs to.
@@ -75,6 +103,10 @@ pub struct Parcel<'a> {
     pub file_name: &'a FileName,
     /// Its bytes.
     pub source: &'a dyn Source,
+    /// How far an earlier invocation got.
+    pub checkpoint: Option<&'a Checkpoint>,
+    /// When the invocation is ended, whatever it is doing.
+    pub deadline: Instant,
 }
 
 /// A way to a recipient.
@@ -87,16 +119,20 @@ pub trait Transport: Send + Sync {
     /// See [`Error`]. After an error the final name holds what it held before: nothing, or the old
     /// file. It holds the new one if only an answer was lost, or if a second file failed. It never
     /// holds a part of a file, except where the configuration asks for writing in place.
-    async fn deliver(&self, parcel: &Parcel<'_>) -> Result<Receipt, Error>;
+    async fn deliver(&self, parcel: &Parcel<'_>) -> Result<Outcome, Error>;
 }
 
-/// Does what `delivery` asks for, with the bytes of `source`.
+/// Does what `delivery` asks for, with the bytes of `source`, until shortly before `deadline`.
 ///
 /// # Errors
 ///
 /// When the transporter's configuration has problems (all are told at once), and when the
 /// delivery fails.
-pub async fn deliver(delivery: &Delivery, source: &dyn Source) -> Result<Receipt, Error> {
+pub async fn deliver(
+    delivery: &Delivery,
+    source: &dyn Source,
+    deadline: Instant,
+) -> Result<Outcome, Error> {
     let problems = delivery.transporter.problems();
     if !problems.is_empty() {
         return Err(Error::Configuration { problems });
@@ -105,16 +141,30 @@ pub async fn deliver(delivery: &Delivery, source: &dyn Source) -> Result<Receipt
         Transporter::Sftp(config) => Box::new(Sftp::new(config)?),
         Transporter::ShareFile(_) => Box::new(ShareFile),
     };
-    let parcel = Parcel { run_id: &delivery.run_id, file_name: &delivery.file_name, source };
-    let receipt = transport.deliver(&parcel).await?;
-    tracing::info!(
-        run.id = %delivery.run_id,
-        remote_path = receipt.remote_path,
-        size_bytes = receipt.bytes,
-        host_key = receipt.host_key,
-        host_key_verified = receipt.host_key_verified,
-        attempts = receipt.attempts,
-        "the file is delivered"
-    );
-    Ok(receipt)
+    let parcel = Parcel {
+        run_id: &delivery.run_id,
+        file_name: &delivery.file_name,
+        source,
+        checkpoint: delivery.checkpoint.as_ref(),
+        deadline,
+    };
+    let outcome = transport.deliver(&parcel).await?;
+    match &outcome {
+        Outcome::Delivered(receipt) | Outcome::AlreadyThere(receipt) => tracing::info!(
+            run.id = %delivery.run_id,
+            remote_path = receipt.remote_path,
+            size_bytes = receipt.bytes,
+            host_key = receipt.host_key,
+            host_key_verified = receipt.host_key_verified,
+            attempts = receipt.attempts,
+            "the file is delivered"
+        ),
+        Outcome::InProgress { checkpoint } => tracing::info!(
+            run.id = %delivery.run_id,
+            acknowledged_bytes = checkpoint.acknowledged_bytes,
+            invocations = checkpoint.invocations,
+            "the time is up; the next invocation goes on"
+        ),
+    }
+    Ok(outcome)
 }

@@ -14,7 +14,7 @@ mod sharefile;
 mod source;
 
 pub use crate::{
-    delivery::{Delivery, Parcel, Receipt, Status, Transport, Verified, deliver},
+    delivery::{Checkpoint, Delivery, Outcome, Parcel, Receipt, Transport, Verified, deliver},
     error::Error,
     source::{Content, Source},
 };

@@ -6,9 +6,9 @@ use file_transporter::{Delivery, deliver, s3::S3Object};
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let storage = Storage::new(&sdk::config().await);
-    lambda::serve(async |delivery: Delivery| {
+    lambda::serve_in_time(async |delivery: Delivery, deadline| {
         let object = S3Object::new(storage.clone(), delivery.source.clone());
-        deliver(&delivery, &object).await
+        deliver(&delivery, &object, deadline).await
     })
     .await
 }

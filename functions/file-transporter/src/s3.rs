@@ -35,13 +35,27 @@ impl S3Object {
 
 #[async_trait]
 impl Source for S3Object {
-    async fn open(&self) -> Result<Content, StorageError> {
+    async fn open(&self, offset: u64) -> Result<Content, StorageError> {
         let ObjectReference { location, etag, .. } = &self.reference;
-        let stream = self.storage.get_stream(location, etag.as_deref()).await?;
-        let info = stream.info().clone();
-        let chunks = stream::try_unfold(stream, |mut stream| async move {
+        // Of an object that is not there, the read says so.
+        let head = if offset > 0 { self.storage.head(location).await? } else { None };
+        let (info, stream) = if let Some(info) = head {
+            let rest = offset..info.size_bytes;
+            let etag = etag.as_deref().unwrap_or(&info.etag);
+            let stream = if rest.is_empty() {
+                None
+            } else {
+                Some(self.storage.get_range(location, etag, rest).await?)
+            };
+            (info, stream)
+        } else {
+            let stream = self.storage.get_stream(location, etag.as_deref()).await?;
+            (stream.info().clone(), Some(stream))
+        };
+        let chunks = stream::try_unfold(stream, |stream| async move {
+            let Some(mut stream) = stream else { return Ok(None) };
             let chunk = stream.next_chunk().await?;
-            Ok(chunk.map(|chunk| (chunk, stream)))
+            Ok(chunk.map(|chunk| (chunk, Some(stream))))
         });
         Ok(Content { size_bytes: info.size_bytes, version: info.etag, chunks: chunks.boxed() })
     }

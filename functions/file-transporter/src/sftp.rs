@@ -38,7 +38,7 @@ use self::{
     names::Names,
 };
 use crate::{
-    delivery::{Parcel, Receipt, Transport},
+    delivery::{Outcome, Parcel, Transport},
     error::{Error, Retry},
 };
 
@@ -90,7 +90,7 @@ impl<'a> Sftp<'a> {
 
 #[async_trait]
 impl Transport for Sftp<'_> {
-    async fn deliver(&self, parcel: &Parcel<'_>) -> Result<Receipt, Error> {
+    async fn deliver(&self, parcel: &Parcel<'_>) -> Result<Outcome, Error> {
         let started = Instant::now();
         if let Some(sidecar) = self.config.sftp_sidecar {
             // A name that is too long is better found before the delivery than after it.
@@ -99,13 +99,9 @@ impl Transport for Sftp<'_> {
         let mut progress = Progress::Nothing;
         let mut number = 1;
         loop {
-            let attempt = Attempt { sftp: self, parcel };
+            let attempt = Attempt { sftp: self, parcel, started, number };
             let error = match attempt.run(&mut progress).await {
-                Ok(receipt) => {
-                    let duration_ms =
-                        u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    return Ok(Receipt { duration_ms, attempts: number, ..receipt });
-                }
+                Ok(outcome) => return Ok(outcome),
                 Err(error) => error,
             };
             if number >= self.attempts_max(error.retry()) {

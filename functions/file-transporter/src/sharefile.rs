@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::{
-    delivery::{Parcel, Receipt, Transport},
+    delivery::{Outcome, Parcel, Transport},
     error::Error,
 };
 
@@ -12,7 +12,7 @@ pub(crate) struct ShareFile;
 
 #[async_trait]
 impl Transport for ShareFile {
-    async fn deliver(&self, _parcel: &Parcel<'_>) -> Result<Receipt, Error> {
+    async fn deliver(&self, _parcel: &Parcel<'_>) -> Result<Outcome, Error> {
         Err(Error::NotYet { what: "a delivery to ShareFile" })
     }
 }

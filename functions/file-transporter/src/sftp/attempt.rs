@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use job::transport::{Overwrite, Verify, WriteMode};
 use openssh_sftp_client::file::File;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Sftp,
@@ -17,7 +17,7 @@ use super::{
     upload::{self, Written},
 };
 use crate::{
-    delivery::{Parcel, Receipt, Status, Verified},
+    delivery::{Outcome, Parcel, Receipt, Verified},
     error::Error,
     source::Content,
 };
@@ -47,11 +47,15 @@ pub(super) struct Sent {
 pub(super) struct Attempt<'a> {
     pub(super) sftp: &'a Sftp<'a>,
     pub(super) parcel: &'a Parcel<'a>,
+    /// When the first attempt began.
+    pub(super) started: Instant,
+    /// Which attempt it is, from 1.
+    pub(super) number: u32,
 }
 
 /// How an attempt ended well.
 pub(super) struct Delivered {
-    status: Status,
+    already_there: bool,
     path: String,
     size_bytes: u64,
     pub(super) sha256: Option<String>,
@@ -59,13 +63,13 @@ pub(super) struct Delivered {
 }
 
 impl Attempt<'_> {
-    /// Connects and delivers. The receipt does not know the time and the number of attempts.
-    pub(super) async fn run(&self, progress: &mut Progress) -> Result<Receipt, Error> {
+    /// Connects and delivers.
+    pub(super) async fn run(&self, progress: &mut Progress) -> Result<Outcome, Error> {
         let connection = Connection::open(self.sftp).await?;
         let host_key = connection.host_key.clone();
         let delivered = self.with_connection(&connection, progress).await;
         connection.close().await;
-        delivered.map(|delivered| receipt(delivered, host_key))
+        delivered.map(|delivered| self.outcome(delivered, host_key))
     }
 
     async fn with_connection(
@@ -108,7 +112,7 @@ impl Attempt<'_> {
             }
             *progress = Progress::Nothing;
         }
-        let content = self.parcel.source.open().await?;
+        let content = self.parcel.source.open(0).await?;
         let names =
             Names::new(self.sftp.config, &self.sftp.directory, self.parcel, &content.version)?;
         if let Some(delivered) = self.look_for_existing(remote, &names, content.size_bytes).await? {
@@ -251,7 +255,7 @@ impl Attempt<'_> {
         };
         let already = |sha256, verified| {
             Some(Delivered {
-                status: Status::AlreadyThere,
+                already_there: true,
                 path: path.clone(),
                 size_bytes,
                 sha256,
@@ -267,7 +271,7 @@ impl Attempt<'_> {
                 if !same_size {
                     return Err(exists());
                 }
-                let ours = upload::hash(self.parcel.source.open().await?).await?;
+                let ours = upload::hash(self.parcel.source.open(0).await?).await?;
                 match upload::read_back(remote, path, size_bytes, config).await {
                     Ok(theirs) if theirs == ours => Ok(already(Some(ours), Verified::Readback)),
                     Err(Fault::Lost(error)) => Err(error),
@@ -275,6 +279,24 @@ impl Attempt<'_> {
                 }
             }
         }
+    }
+
+    fn outcome(&self, delivered: Delivered, host_key: PresentedKey) -> Outcome {
+        let already_there = delivered.already_there;
+        let receipt = Receipt {
+            transport: "sftp",
+            remote_path: delivered.path,
+            bytes: delivered.size_bytes,
+            sha256: delivered.sha256,
+            md5: None,
+            item_id: None,
+            verified: delivered.verified,
+            host_key: Some(host_key.text),
+            host_key_verified: Some(host_key.is_pinned),
+            duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            attempts: self.number,
+        };
+        if already_there { Outcome::AlreadyThere(receipt) } else { Outcome::Delivered(receipt) }
     }
 
     /// Removes what a delivery that has failed for good may have left behind.
@@ -348,25 +370,10 @@ pub(super) fn is_broken(error: &Error) -> bool {
 
 fn delivered(names: &Names, sent: &Sent) -> Delivered {
     Delivered {
-        status: Status::Delivered,
+        already_there: false,
         path: names.last.clone(),
         size_bytes: sent.written.size_bytes,
         sha256: Some(sent.written.sha256.clone()),
         verified: sent.verified,
-    }
-}
-
-fn receipt(delivered: Delivered, host_key: PresentedKey) -> Receipt {
-    Receipt {
-        status: delivered.status,
-        transport: "sftp",
-        remote_path: delivered.path,
-        bytes: delivered.size_bytes,
-        sha256: delivered.sha256,
-        verified: delivered.verified,
-        host_key: host_key.text,
-        host_key_verified: host_key.is_pinned,
-        duration_ms: 0,
-        attempts: 0,
     }
 }

@@ -26,7 +26,7 @@ impl Attempt<'_> {
             (Sidecar::Done, _) => String::new(),
             (Sidecar::Sha256, Some(sha256)) => self.checksum_line(sha256)?,
             (Sidecar::Sha256, None) => {
-                let sha256 = upload::hash(self.parcel.source.open().await?).await?;
+                let sha256 = upload::hash(self.parcel.source.open(0).await?).await?;
                 self.checksum_line(&sha256)?
             }
         };

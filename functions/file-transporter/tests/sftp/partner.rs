@@ -9,13 +9,13 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use aws_io::{Failure, StorageError};
 use bytes::Bytes;
-use file_transporter::{Content, Delivery, Error, Receipt, Source, deliver};
+use file_transporter::{Content, Delivery, Error, Outcome, Receipt, Source, deliver};
 use futures_util::{StreamExt, stream};
 use job::{ErrorName, S3Location, error::Chain};
 use local_sftp::{Config, Faults, Server};
@@ -53,11 +53,12 @@ impl Memory {
 
 #[async_trait]
 impl Source for Memory {
-    async fn open(&self) -> Result<Content, StorageError> {
+    async fn open(&self, offset: u64) -> Result<Content, StorageError> {
         self.opened.fetch_add(1, Ordering::SeqCst);
         let end = self.breaks_after.unwrap_or(self.bytes.len());
+        let begin = usize::try_from(offset).unwrap();
         let chunks =
-            self.bytes[..end].chunks(50_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk)));
+            self.bytes[begin..end].chunks(50_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk)));
         let broken = self.breaks_after.map(|_| {
             Err(StorageError::Unavailable {
                 action: "reading",
@@ -151,6 +152,14 @@ pub(crate) fn files_below(root: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// Delivers `source` as `report.zip` of run `run-1`.
 pub(crate) async fn deliver_to(transporter: Value, source: &Memory) -> Result<Receipt, Error> {
+    match outcome_of(transporter, source).await? {
+        Outcome::Delivered(receipt) | Outcome::AlreadyThere(receipt) => Ok(receipt),
+        Outcome::InProgress { checkpoint } => panic!("not finished: {checkpoint:?}"),
+    }
+}
+
+/// Delivers `source` as [`deliver_to`] does, and tells how the invocation ended.
+pub(crate) async fn outcome_of(transporter: Value, source: &Memory) -> Result<Outcome, Error> {
     let delivery: Delivery = serde_json::from_value(json!({
         "run_id": "run-1",
         "source": { "bucket": "bucket", "key": "zips/run-1.zip", "etag": "\"x\"", "size_bytes": 1 },
@@ -158,7 +167,8 @@ pub(crate) async fn deliver_to(transporter: Value, source: &Memory) -> Result<Re
         "transporter": transporter,
     }))
     .unwrap();
-    let result = deliver(&delivery, source).await;
+    let deadline = Instant::now() + Duration::from_secs(870);
+    let result = deliver(&delivery, source, deadline).await;
     if let Err(error) = &result {
         let shown = format!("{} {error:?}", Chain(error));
         assert!(

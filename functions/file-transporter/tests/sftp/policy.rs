@@ -2,12 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use file_transporter::{Receipt, Status, Verified};
+use file_transporter::{Outcome, Receipt, Verified};
 use job::ErrorName;
 use local_sftp::{Fault, Faults};
 use serde_json::{Value, json};
 
-use crate::partner::{Memory, PLACE, Partner, deliver_to, file, summary};
+use crate::partner::{Memory, PLACE, Partner, deliver_to, file, outcome_of, summary};
 
 /// The SHA-256 of [`file`], computed by Python's `hashlib`.
 const SHA256: &str = "f5eba6673da692f99261c7ff8092f412c608082ee144f8b0c6d9f9c74b194969";
@@ -15,21 +15,23 @@ const SHA256: &str = "f5eba6673da692f99261c7ff8092f412c608082ee144f8b0c6d9f9c74b
 #[tokio::test]
 async fn the_receipt_tells_everything_about_the_delivery() {
     let partner = Partner::start(Faults::default()).await;
-    let receipt = deliver_to(partner.transporter(&json!({})), &Memory::new(file())).await.unwrap();
+    let outcome = outcome_of(partner.transporter(&json!({})), &Memory::new(file())).await.unwrap();
+    let json = serde_json::to_value(&outcome).unwrap();
+    let Outcome::Delivered(receipt) = outcome else { panic!("{outcome:?}") };
     let expected = Receipt {
-        status: Status::Delivered,
         transport: "sftp",
         remote_path: "/in/daily/report.zip".to_owned(),
         bytes: 300_001,
         sha256: Some(SHA256.to_owned()),
         verified: Verified::Size,
-        host_key: format!("ssh-ed25519 {}", partner.server.host_key_fingerprint()),
-        host_key_verified: true,
+        host_key: Some(format!("ssh-ed25519 {}", partner.server.host_key_fingerprint())),
+        host_key_verified: Some(true),
+        md5: None,
+        item_id: None,
         duration_ms: receipt.duration_ms,
         attempts: 1,
     };
     assert_eq!(receipt, expected);
-    let json = serde_json::to_value(&receipt).unwrap();
     assert_eq!((&json["status"], &json["verified"]), (&json!("delivered"), &json!("size")));
 }
 
@@ -99,14 +101,14 @@ async fn another_file_is_kept_where_it_must_not_be_replaced() {
 #[tokio::test]
 async fn a_file_of_the_same_size_is_skipped_only_when_asked_for() {
     let same_size = vec![7; file().len()];
-    for (old, status, now) in [
-        (same_size.clone(), Status::AlreadyThere, same_size),
-        (b"old".to_vec(), Status::Delivered, file()),
-    ] {
+    for (old, skipped, now) in
+        [(same_size.clone(), true, same_size), (b"old".to_vec(), false, file())]
+    {
         let partner = Partner::start(Faults::default()).await;
         partner.put_old(&old);
         let transporter = partner.transporter(&json!({ "sftp_overwrite": "skip_if_same_size" }));
-        assert_eq!(deliver_to(transporter, &Memory::new(file())).await.unwrap().status, status);
+        let outcome = outcome_of(transporter, &Memory::new(file())).await.unwrap();
+        assert_eq!(matches!(outcome, Outcome::AlreadyThere(_)), skipped);
         check_one_file(&partner, PLACE, &now);
     }
 }
