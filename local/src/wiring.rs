@@ -69,6 +69,12 @@ const FUNCTIONS: &[Deployed] = &[
     Deployed { name: JOB_API, placeholder: None, memory_mb: 256, timeout_seconds: 30 },
 ];
 
+/// A setting of the C library's allocator, for every function: each block of 128 KiB or more is
+/// mapped, and unmapped when it is freed. Left alone, the allocator raises this limit up to 32 MiB
+/// as it goes and keeps what is freed, so that memory depends on how long a process has worked.
+/// [`mallopt(3)`](https://man7.org/linux/man-pages/man3/mallopt.3.html).
+const ALLOCATOR: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
+
 /// The functions, their binaries below `directory`, each with its own `settings`.
 pub(crate) fn functions(
     directory: &Path,
@@ -78,8 +84,10 @@ pub(crate) fn functions(
     FUNCTIONS
         .iter()
         .map(|function| {
-            let mut environment =
-                BTreeMap::from([("AWS_LAMBDA_LOG_LEVEL".to_owned(), log_filter.to_owned())]);
+            let mut environment: BTreeMap<String, String> =
+                [("AWS_LAMBDA_LOG_LEVEL", log_filter), ALLOCATOR]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into();
             let own = settings(function.name).into_iter();
             environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
             Function {

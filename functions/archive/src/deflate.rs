@@ -40,28 +40,30 @@ pub struct Deflated {
 /// The same content gives the same bytes, however it is cut into pieces and however many cores
 /// work on it.
 ///
-/// Memory: `parallelism` blocks that are being compressed and the one that is filled, each of less
+/// Memory: `parallelism` blocks that are being compressed, one more that is ready when a core is, and
+/// the one that is filled, each of less
 /// than 1 MiB (288 KiB of content, as much of result, and some 300 KiB of the compressor). What is
 /// done goes to the caller's buffer.
 ///
 /// A `push` or `finish` that is dropped before its end leaves the content incomplete.
 pub struct Deflater {
     level: u8,
-    parallelism: usize,
+    /// One more than there are cores: none waits while the caller makes the next block.
+    running_max: usize,
     filling: Block,
     running: VecDeque<JoinHandle<DeflatedBlock>>,
     done: Done,
 }
 
 impl Deflater {
-    /// A deflater that compresses up to `parallelism` blocks at once.
+    /// A deflater that keeps `parallelism` cores busy.
     ///
     /// Level 1 is the fastest and 9, which stands for all above it too, gives the smallest result.
     /// Level 0 leaves the content as it is: [`Method::Stored`].
     pub fn new(level: u8, parallelism: NonZeroUsize) -> Self {
         Self {
             level,
-            parallelism: parallelism.get(),
+            running_max: parallelism.get() + 1,
             filling: Block::after(&[]),
             running: VecDeque::new(),
             done: Done::default(),
@@ -104,7 +106,7 @@ impl Deflater {
 
     /// Appends to `out` the blocks that are ready, and waits for the oldest if no other may start.
     async fn collect(&mut self, out: &mut Vec<u8>) {
-        let mut full = self.running.len() == self.parallelism;
+        let mut full = self.running.len() == self.running_max;
         while let Some(oldest) = self.running.pop_front_if(|oldest| full || oldest.is_finished()) {
             full = false;
             self.done.deflated(&joined(oldest.await), out);
