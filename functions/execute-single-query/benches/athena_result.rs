@@ -1,58 +1,79 @@
 //! What the benches read.
 
-/// A result as Athena writes it: 12 columns of about 15 bytes, all quoted but NULL.
+use tpchgen::generators::{Order, OrderGenerator};
+
+/// Some 230 bytes of result for each order, and 1.5 million orders for each 1 of the scale.
+const SCALE: f64 = 2.0;
+
+const COLUMNS: [&str; 10] = [
+    "o_orderkey",
+    "o_custkey",
+    "o_orderstatus",
+    "o_totalprice",
+    "o_orderdate",
+    "o_orderpriority",
+    "o_clerk",
+    "o_shippriority",
+    "city",
+    "o_comment",
+];
+const CITIES: [&str; 8] =
+    ["Köln", "São Paulo", "大阪", "London", "Île-de-France", "Łódź", "Αθήνα", "Reykjavík"];
+
+/// A result as Athena writes it: TPC-H's orders, each with a city, all quoted but NULL. One value
+/// in fifty is NULL, one is empty, and one holds a quote, a comma or a line break.
 pub(crate) fn athena_result(size_bytes: usize) -> Vec<u8> {
-    const COLUMNS: u64 = 12;
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let mut result = Vec::with_capacity(size_bytes + 1024);
-    for column in 0..COLUMNS {
-        result.extend_from_slice(format!("\"column_{column}\"").as_bytes());
-        result.push(if column + 1 < COLUMNS { b',' } else { b'\n' });
-    }
+    push_record(&mut result, COLUMNS.map(|name| format!("\"{name}\"")));
+    let mut orders = OrderGenerator::new(SCALE, 1, 1).iter();
     while result.len() < size_bytes {
-        for column in 0..COLUMNS {
-            push_value(&mut result, column, &mut random);
-            result.push(if column + 1 < COLUMNS { b',' } else { b'\n' });
-        }
+        let order = orders.next().expect("the scale is large enough");
+        let city = CITIES[random.below(CITIES.len())];
+        push_record(&mut result, values(&order, city).map(|value| as_athena(&value, &mut random)));
     }
     result
 }
 
-fn push_value(result: &mut Vec<u8>, column: u64, random: &mut Random) {
-    const WORDS: [&str; 8] =
-        ["order", "invoice", "Köln", "customer", "支店", "north", "paid", "São Paulo"];
-    const AWKWARD: [&str; 4] = ["say \"\"hi\"\"", "Smith, John", "line\nbreak", "a, \"\"b\"\"\nc"];
-    let value = random.next();
-    let text = match (value % 50, column) {
-        (0, _) => return,
-        (1, _) => String::new(),
-        (2, _) => AWKWARD[(value >> 32) as usize % AWKWARD.len()].to_owned(),
-        (_, 0 | 1) => format!("{}", value >> 20),
-        (_, 2) => {
-            format!("2026-{:02}-{:02} {:02}:00:00", value % 12 + 1, value % 28 + 1, value % 24)
-        }
-        (_, 3 | 4) => format!("{}.{:02}", value >> 48, value % 100),
-        (_, 5) => format!("{}", value.is_multiple_of(2)),
-        (_, 6 | 7) => WORDS[(value >> 32) as usize % WORDS.len()].to_owned(),
-        _ => format!(
-            "{} {}",
-            WORDS[(value >> 16) as usize % WORDS.len()],
-            WORDS[(value >> 40) as usize % WORDS.len()]
-        ),
-    };
-    result.push(b'"');
-    result.extend_from_slice(text.as_bytes());
-    result.push(b'"');
+fn values(order: &Order<'_>, city: &str) -> [String; COLUMNS.len()] {
+    [
+        order.o_orderkey.to_string(),
+        order.o_custkey.to_string(),
+        order.o_orderstatus.to_string(),
+        order.o_totalprice.to_string(),
+        order.o_orderdate.to_string(),
+        order.o_orderpriority.to_owned(),
+        order.o_clerk.to_string(),
+        order.o_shippriority.to_string(),
+        city.to_owned(),
+        order.o_comment.to_owned(),
+    ]
+}
+
+fn as_athena(value: &str, random: &mut Random) -> String {
+    match random.below(150) {
+        0..3 => String::new(),
+        3..6 => "\"\"".to_owned(),
+        6 => format!("\"say \"\"{value}\"\"\""),
+        7 => format!("\"{value}, again\""),
+        8 => format!("\"{value}\nand more\""),
+        _ => format!("\"{value}\""),
+    }
+}
+
+fn push_record(result: &mut Vec<u8>, values: [String; COLUMNS.len()]) {
+    result.extend_from_slice(values.join(",").as_bytes());
+    result.push(b'\n');
 }
 
 /// The same numbers in every run (xorshift64).
 struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        self.0
+        usize::try_from(self.0 >> 33).expect("31 bits") % bound
     }
 }
