@@ -71,6 +71,10 @@ fn seconds(milliseconds: u64) -> String {
 pub fn success(outcome: &Outcome) -> String {
     let Outcome { view, file, receipt, manifest, .. } = outcome;
     let mut lines = failed_queries(view);
+    let failed = view.queries.iter().filter(|query| query.failure.is_some()).count();
+    if failed > 0 {
+        lines.push(format!("{failed} of {} failed", count(view.queries.len(), "query", "queries")));
+    }
     let mut line = |name: &str, text: String| lines.push(format!("{name:<10}{text}"));
     if let Some(path) = file {
         line("file", path.display().to_string());
@@ -124,13 +128,20 @@ pub fn failure(outcome: &Outcome) -> String {
     lines.join("\n")
 }
 
-/// Athena's words for every query that did not succeed.
+/// Athena's words for every query that failed, and how many were cancelled for that.
 fn failed_queries(view: &RunView) -> Vec<String> {
     let line = |query: &QueryRecord| {
         let Failure { error, cause, .. } = query.failure.as_ref()?;
-        Some(format!("query {}: {error}\n{}", query.name, indented(cause)))
+        let failed = query.state != QueryState::Cancelled;
+        failed.then(|| format!("query {}: {error}\n{}", query.name, indented(cause)))
     };
-    view.queries.iter().filter_map(line).collect()
+    let mut lines: Vec<String> = view.queries.iter().filter_map(line).collect();
+    let cancelled =
+        view.queries.iter().filter(|query| query.state == QueryState::Cancelled).count();
+    if cancelled > 0 {
+        lines.push(format!("{} cancelled", count(cancelled, "query was", "queries were")));
+    }
+    lines
 }
 
 fn indented(text: &str) -> String {

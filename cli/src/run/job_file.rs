@@ -4,7 +4,7 @@
 
 use std::{fs, net::SocketAddr, path::Path};
 
-use job::{BucketName, Prefix, RunId, RunLayout, transport::Transporter};
+use job::{BucketName, Prefix, RunId, RunLayout, document, transport::Transporter};
 use serde_json::{Value, json};
 
 use crate::Error;
@@ -31,7 +31,7 @@ impl JobFile {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text =
             fs::read(path).map_err(|source| Error::ReadJob { path: path.to_owned(), source })?;
-        let document = serde_json::from_slice(&text).map_err(|source| Error::ParseJob {
+        let document = document::parse(&text).map_err(|source| Error::ParseJob {
             path: path.to_owned(),
             line: source.line(),
             column: source.column(),

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use job::{
-    BucketName, Job, Prefix, RunId, RunLayout,
+    BucketName, Job, Prefix, RunId, RunLayout, document,
     error::Chain,
     view::{RunView, StartedRun},
 };
@@ -82,7 +82,7 @@ impl<E: Executions, R: Records> Api<E, R> {
     /// `POST /jobs`.
     async fn start(&self, request: &Request) -> Result<Response<Body>, ApiError> {
         let run_id = self.run_id(request)?;
-        let document: Value = serde_json::from_slice(request.body()).map_err(ApiError::NotJson)?;
+        let document = document::parse(request.body()).map_err(ApiError::NotJson)?;
         let input = document.to_string();
         if input.len() > INPUT_BYTES_MAX {
             let (size_bytes, limit_bytes) = (input.len(), INPUT_BYTES_MAX);

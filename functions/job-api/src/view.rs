@@ -129,6 +129,8 @@ mod tests {
             started_at: "2026-01-31T12:00:00Z".parse().unwrap(),
             finished_at: "2026-01-31T12:04:59Z".parse().unwrap(),
             data_scanned_bytes: scanned_bytes(&queries),
+            succeeded: queries.iter().filter(|query| query.csv.is_some()).count(),
+            failed: queries.iter().filter(|query| query.csv.is_none()).count(),
             queries,
             file: failure.is_none().then(|| serde_json::from_value(file).unwrap()),
             delivery: failure.is_none().then(|| json!({ "remote_path": "/in/r1.zip" })),

@@ -160,6 +160,10 @@ pub struct Manifest {
     pub started_at: Timestamp,
     /// When the manifest was written.
     pub finished_at: Timestamp,
+    /// How many queries succeeded.
+    pub succeeded: usize,
+    /// How many did not.
+    pub failed: usize,
     /// Every query of the plan, in its order.
     pub queries: Vec<QueryRecord>,
     /// The file that was made.

@@ -80,7 +80,7 @@ pub enum IndexError {
 
 impl Index {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
-        let document: Value = serde_json::from_slice(bytes).map_err(IndexError::Json)?;
+        let document = document::parse(bytes).map_err(IndexError::Json)?;
         let mut problems = name_problems(&document);
         let read = document::read::<Document>(&document, "$");
         if let Err(Problems(found)) = &read {
@@ -194,10 +194,10 @@ mod tests {
         check(
             r#"{"queries": {"a": {"file": "/a.sql", "file_name": "{day}.csv"}, "b": 7, "c/": {"data": 1}}, "version": 1}"#,
             "$.queries.a.file: a file obeys the rules of a query's name: `/a.sql` is not a query name: it begins or ends \
-             with `/`; $.queries.a.file_name: `{day}` is not known here; expected `{run_id}`, `{date}` or `{query}`; \
-             $.queries.b: expected string or object, found number; $.queries.c/: `c/` is not a query name: it begins \
-             or ends with `/`; $.queries.c/.data: unknown field `data`; did you mean `database`?; $.queries.c/.file: \
-             the field `file` is missing; $.version: unknown field `version`; expected one of `queries`",
+             with `/`\n$.queries.a.file_name: `{day}` is not known here; expected `{run_id}`, `{date}` or `{query}`\n\
+             $.queries.b: expected string or object, found number\n$.queries.c/: `c/` is not a query name: it begins \
+             or ends with `/`\n$.queries.c/.data: unknown field `data`; did you mean `database`?\n$.queries.c/.file: \
+             the field `file` is missing\n$.version: unknown field `version`; expected one of `queries`",
         );
     }
 }

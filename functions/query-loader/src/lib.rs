@@ -16,6 +16,8 @@ mod index;
 mod plan;
 mod sql;
 
+use std::path::Path;
+
 use aws_io::{Failure, Storage, StorageError};
 use job::{
     ErrorName, FileName, Job, Problem, Problems, RunLayout, S3Location, layout,
@@ -122,19 +124,37 @@ fn map_mode(queries: usize, plan_bytes: usize, max_concurrency: u32) -> MapMode 
     }
 }
 
-/// What the recipient gets: the CSV of the only query, or an archive.
+/// What the recipient gets: the CSV of the only query, or an archive. A name that says otherwise
+/// would make the recipient's programs refuse the file.
 fn delivered_name(
     job: &Job,
     task: &LoadQueries,
     queries: &[PlannedQuery],
 ) -> Result<FileName, LoadError> {
-    match (queries, &job.file_name) {
-        ([only], _) => Ok(only.file_name.clone()),
-        (_, None) => Ok(layout::default_archive_name(&task.run_id)),
-        (_, Some(template)) => template
-            .render(&task.run_id, task.started_at, None)
-            .map_err(|error| LoadError::Job(one_problem("$.file_name", error.to_string()))),
+    let at_name = |message: String| LoadError::Job(one_problem("$.file_name", message));
+    let is = |name: &FileName, extension: &str| {
+        Path::new(name.as_str()).extension().is_some_and(|e| e.eq_ignore_ascii_case(extension))
+    };
+    if let [only] = queries {
+        let name = only.file_name.clone();
+        return if is(&name, "zip") {
+            Err(at_name(format!("one query gives a CSV, and `{name}` is the name of an archive")))
+        } else {
+            Ok(name)
+        };
     }
+    let Some(template) = &job.file_name else {
+        return Ok(layout::default_archive_name(&task.run_id));
+    };
+    let name = template
+        .render(&task.run_id, task.started_at, None)
+        .map_err(|error| at_name(error.to_string()))?;
+    if is(&name, "csv") {
+        let message =
+            format!("{} queries give an archive, and `{name}` is the name of a CSV", queries.len());
+        return Err(at_name(message));
+    }
+    Ok(name)
 }
 
 fn one_problem(path: &str, message: String) -> Problems {

@@ -12,7 +12,7 @@ use aws_io::{
 use jiff::Timestamp;
 use job::{
     BucketName, ErrorName, OnQueryFailure, Prefix, RunId, RunLayout, S3Location,
-    record::{CsvFile, Failure as RecordedFailure, Manifest, RunStatus},
+    record::{CsvFile, Failure as RecordedFailure, Manifest, QueryState, RunStatus},
     states::{Deliverable, GatherTask, Gathered, Run},
 };
 use serde::Serialize;
@@ -94,6 +94,8 @@ pub async fn act(
                 status: RunStatus::Succeeded,
                 started_at: run.started_at,
                 finished_at: now,
+                succeeded: 0,
+                failed: 0,
                 data_scanned_bytes: 0,
                 queries: run_files::records(storage, &run.layout()).await?,
                 file: Some(file),
@@ -138,6 +140,8 @@ pub async fn act(
                 status: RunStatus::Failed,
                 started_at,
                 finished_at: now,
+                succeeded: 0,
+                failed: 0,
                 data_scanned_bytes: 0,
                 queries,
                 file,
@@ -196,6 +200,10 @@ async fn write_manifest(
     layout: &RunLayout,
     mut manifest: Manifest,
 ) -> Result<S3Location, GatherError> {
+    let queries = &manifest.queries;
+    manifest.succeeded =
+        queries.iter().filter(|query| query.state == QueryState::Succeeded).count();
+    manifest.failed = queries.len() - manifest.succeeded;
     manifest.data_scanned_bytes =
         manifest.queries.iter().map(|query| query.statistics.data_scanned_bytes).sum();
     let location = layout.manifest();
