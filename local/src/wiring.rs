@@ -180,9 +180,11 @@ mod tests {
                     ErrorName::QueryUnavailable,
                     ErrorName::StorageUnavailable,
                 ],
-                "${FileTransporterFunctionArn}" => {
-                    &[ErrorName::TransportUnavailable, ErrorName::StorageUnavailable]
-                }
+                "${FileTransporterFunctionArn}" => &[
+                    ErrorName::TransportUnavailable,
+                    ErrorName::SecretUnavailable,
+                    ErrorName::StorageUnavailable,
+                ],
                 "${ExtractS3KeyFunctionArn}" => &[],
                 other => panic!("{other}"),
             };

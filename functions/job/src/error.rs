@@ -67,6 +67,14 @@ error_names! {
     StorageUnavailable = "Storage.Unavailable", true;
     /// The archive can not be made from these results.
     ArchiveInvalid = "Archive.Invalid", false;
+    /// The secret that the job names is not there.
+    SecretNotFound = "Secret.NotFound", false;
+    /// The role may not read the secret, or not decrypt it.
+    SecretDenied = "Secret.Denied", false;
+    /// The secret does not hold what it must.
+    SecretInvalid = "Secret.Invalid", false;
+    /// The secret's store could not be reached, or answered that it is busy.
+    SecretUnavailable = "Secret.Unavailable", true;
     /// The recipient's server could not be reached, or broke off.
     TransportUnavailable = "Transport.Unavailable", true;
     /// The recipient's server rejected the credentials.

@@ -26,6 +26,7 @@ pub mod layout;
 pub mod name;
 pub mod record;
 pub mod s3;
+pub mod secret;
 pub mod states;
 pub mod template;
 pub mod transport;
@@ -38,5 +39,6 @@ pub use crate::{
     layout::RunLayout,
     name::{BucketName, FileName, QueryName, RunId},
     s3::{Prefix, S3Location},
+    secret::{SecretReference, SecretReferenceError, SecretStore},
     template::FileTemplate,
 };
