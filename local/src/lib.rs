@@ -1,9 +1,9 @@
 //! The stack on a laptop: what an environment has on AWS, on `127.0.0.1`.
 //!
-//! [`Stack::start`] brings up S3, Athena, Lambda and Step Functions behind one address that speaks
-//! the AWS protocols, the HTTP API in front of job-api, and an SFTP server to deliver to. The
-//! functions are the very binaries that are deployed, the state machine is
-//! `infra/workflow.asl.json` itself; neither knows where it runs.
+//! [`Stack::start`] brings up S3, Athena, Lambda, Step Functions, Secrets Manager and the Parameter
+//! Store behind one address that speaks the AWS protocols, the HTTP API in front of job-api, and an
+//! SFTP server to deliver to. The functions are the very binaries that are deployed, the state
+//! machine is `infra/workflow.asl.json` itself; neither knows where it runs.
 //!
 //! Each part is a crate of its own below `local/`; here they are only put together.
 
@@ -13,6 +13,7 @@ mod wiring;
 
 pub use local_athena::{Athena, Faults as AthenaFaults, InjectedFailure, Refusal, WorkGroup};
 pub use local_s3::{Store, StoreError};
+pub use local_secrets::{Fault as SecretFault, Faults as SecretFaults, SecretStores};
 pub use local_sftp::{Fault as SftpFault, Faults as SftpFaults};
 
 pub use crate::{

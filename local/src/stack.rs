@@ -11,6 +11,7 @@ use axum::{Router, extract::Request, response::Response, serve::ListenerExt as _
 use local_athena::{Athena, WorkGroup};
 use local_lambda::{HttpApi, Lambda, Route};
 use local_s3::{Credentials, Store, StoreError};
+use local_secrets::SecretStores;
 use local_sftp::{Faults, Server};
 use local_states::StepFunctions;
 use secrecy::SecretString;
@@ -156,6 +157,7 @@ pub struct Stack {
     athena: Athena,
     lambda: Lambda,
     step_functions: StepFunctions,
+    secrets: SecretStores,
     sftp: Server,
     servers: Vec<JoinHandle<()>>,
 }
@@ -233,7 +235,11 @@ impl Stack {
         })
         .await?;
 
-        let gateway = gateway(&athena, &step_functions, &lambda, &store);
+        let secrets = SecretStores::new(&local_secrets::Config {
+            account: ACCOUNT.to_owned(),
+            region: REGION.to_owned(),
+        });
+        let gateway = gateway(&athena, &step_functions, &secrets, &lambda, &store);
         let servers = vec![
             tokio::spawn(serve(aws_listener, gateway)),
             tokio::spawn(serve(api_listener, http_api)),
@@ -245,7 +251,17 @@ impl Stack {
             sftp_host_key: sftp.host_key_fingerprint().to_owned(),
             state_machine_arn,
         };
-        Ok(Self { endpoints, store, objects_dir, athena, lambda, step_functions, sftp, servers })
+        Ok(Self {
+            endpoints,
+            store,
+            objects_dir,
+            athena,
+            lambda,
+            step_functions,
+            secrets,
+            sftp,
+            servers,
+        })
     }
 
     /// Where the stack can be reached.
@@ -273,6 +289,11 @@ impl Stack {
         &self.lambda
     }
 
+    /// The secrets, to put some and to make reading them fail.
+    pub fn secrets(&self) -> &SecretStores {
+        &self.secrets
+    }
+
     /// The SFTP server, to see who came.
     pub fn sftp(&self) -> &Server {
         &self.sftp
@@ -293,11 +314,13 @@ impl Stack {
 fn gateway(
     athena: &Athena,
     step_functions: &StepFunctions,
+    secrets: &SecretStores,
     lambda: &Lambda,
     store: &Store,
 ) -> Router {
     let athena = local_athena::router(athena.clone());
     let step_functions = local_states::router(step_functions.clone());
+    let secrets = local_secrets::router(secrets.clone());
     let (access_key, secret_key) = ACCESS_KEY;
     let s3 = local_s3::fallback(store.clone(), &Credentials::new(access_key, secret_key));
     let lambda = local_lambda::router(lambda.clone());
@@ -306,6 +329,7 @@ fn gateway(
         let service = match target.and_then(|target| target.split_once('.')) {
             Some(("AmazonAthena", _)) => athena.clone(),
             Some(("AWSStepFunctions", _)) => step_functions.clone(),
+            Some(("secretsmanager" | "AmazonSSM", _)) => secrets.clone(),
             _ if request.uri().path().starts_with("/2015-03-31/functions") => lambda.clone(),
             _ => s3.clone(),
         };
