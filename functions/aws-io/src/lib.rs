@@ -1,6 +1,6 @@
 //! What every function needs of AWS: the SDK's configuration, S3 as streams with a stated memory
-//! bound, Athena (behind the feature `athena`), and the entry of a Lambda whose errors keep their
-//! names.
+//! bound, Athena (behind the feature `athena`), secrets (behind the feature `secrets`), and the entry
+//! of a Lambda whose errors keep their names and whose log holds no payload.
 //!
 //! The SDK's types stop here: [`Storage`] speaks of [`job::S3Location`], bytes and
 //! [`StorageError`].
@@ -10,6 +10,8 @@ pub mod athena;
 pub mod lambda;
 pub mod run_files;
 pub mod sdk;
+#[cfg(feature = "secrets")]
+pub mod secrets;
 pub mod settings;
 mod storage;
 
