@@ -11,6 +11,8 @@ use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use crate::logging;
+
 pub use lambda_runtime::Error as RuntimeError;
 
 /// An error of a function: its name is what the state machine matches.
@@ -26,7 +28,7 @@ pub trait Failure: Error + 'static {
 ///
 /// # Errors
 ///
-/// When the Runtime API can not be reached.
+/// When the environment can not be read, or the Runtime API not be reached.
 pub async fn serve<E, A, X, F>(handler: F) -> Result<(), lambda_runtime::Error>
 where
     E: DeserializeOwned,
@@ -42,7 +44,7 @@ where
 ///
 /// # Errors
 ///
-/// When the Runtime API can not be reached.
+/// When the environment can not be read, or the Runtime API not be reached.
 pub async fn serve_in_time<E, A, X, F>(handler: F) -> Result<(), lambda_runtime::Error>
 where
     E: DeserializeOwned,
@@ -50,7 +52,7 @@ where
     X: Failure,
     F: AsyncFn(E, Instant) -> Result<A, X>,
 {
-    lambda_runtime::tracing::init_default_subscriber();
+    logging::start()?;
     let handler = &handler;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
         // The text of a `serde` error holds the value that it did not like, and that may be a secret.

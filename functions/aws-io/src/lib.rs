@@ -8,6 +8,7 @@
 #[cfg(feature = "athena")]
 pub mod athena;
 pub mod lambda;
+pub mod logging;
 pub mod run_files;
 pub mod sdk;
 #[cfg(feature = "secrets")]

@@ -1,14 +1,14 @@
 //! The job-api Lambda.
 
-use aws_io::{Storage, sdk, settings};
+use aws_io::{Storage, logging, sdk, settings};
 use jiff::Timestamp;
 use job_api::{Api, RunIdSource, Settings, StepFunctions};
-use lambda_http::{Error, Request, run, service_fn, tracing};
+use lambda_http::{Error, Request, run, service_fn};
 use uuid::Uuid;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    tracing::init_default_subscriber();
+    logging::start()?;
     let settings: Settings = settings::from_environment()?;
     let sdk = sdk::config().await;
     let run_ids = RunIdSource { now: Timestamp::now, random: || Uuid::new_v4().as_fields().0 };
