@@ -3,10 +3,19 @@
 use std::time::Instant;
 
 use async_trait::async_trait;
-use job::{FileName, RunId, transport::Transporter};
+use aws_io::secrets::Freshness;
+use job::{FileName, RunId, SecretReference, error::Chain, transport::Transporter};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Error, s3::ObjectReference, sftp::Sftp, sharefile::ShareFile, source::Source};
+use crate::{
+    credentials::{self, SecretReader},
+    error::Error,
+    s3::ObjectReference,
+    sftp::Sftp,
+    sharefile::ShareFile,
+    source::Source,
+};
 
 /// What the state machine asks for.
 #[derive(Clone, Debug, Deserialize)]
@@ -124,6 +133,10 @@ pub trait Transport: Send + Sync {
 
 /// Does what `delivery` asks for, with the bytes of `source`, until shortly before `deadline`.
 ///
+/// Credentials that the job names are read by `secrets`. If the recipient does not take them, they
+/// are read anew, and if they have changed since, the file is delivered with the new ones: secrets
+/// are rotated. Rejected credentials are never tried twice.
+///
 /// # Errors
 ///
 /// When the transporter's configuration has problems (all are told at once), and when the
@@ -131,16 +144,16 @@ pub trait Transport: Send + Sync {
 pub async fn deliver(
     delivery: &Delivery,
     source: &dyn Source,
+    secrets: &dyn SecretReader,
     deadline: Instant,
 ) -> Result<Outcome, Error> {
     let problems = delivery.transporter.problems();
     if !problems.is_empty() {
         return Err(Error::Configuration { problems });
     }
-    let transport: Box<dyn Transport> = match &delivery.transporter {
-        Transporter::Sftp(config) => Box::new(Sftp::new(config)?),
-        Transporter::ShareFile(_) => Box::new(ShareFile),
-    };
+    if let Some(better) = credentials::inline(&delivery.transporter) {
+        tracing::warn!(run.id = %delivery.run_id, "credentials inline; use {better}");
+    }
     let parcel = Parcel {
         run_id: &delivery.run_id,
         file_name: &delivery.file_name,
@@ -148,7 +161,12 @@ pub async fn deliver(
         checkpoint: delivery.checkpoint.as_ref(),
         deadline,
     };
-    let outcome = transport.deliver(&parcel).await?;
+    let outcome = match credentials::reference(&delivery.transporter)? {
+        Some(reference) => {
+            deliver_by_reference(&delivery.transporter, &reference, secrets, &parcel).await?
+        }
+        None => deliver_parcel(&delivery.transporter, &parcel).await?,
+    };
     match &outcome {
         Outcome::Delivered(receipt) | Outcome::AlreadyThere(receipt) => tracing::info!(
             run.id = %delivery.run_id,
@@ -167,4 +185,56 @@ pub async fn deliver(
         ),
     }
     Ok(outcome)
+}
+
+/// Delivers with the credentials of a secret, and if they do not work with those that it has now.
+async fn deliver_by_reference(
+    transporter: &Transporter,
+    reference: &SecretReference,
+    secrets: &dyn SecretReader,
+    parcel: &Parcel<'_>,
+) -> Result<Outcome, Error> {
+    let text = secrets.read(reference, Freshness::Cached).await?;
+    let error = match deliver_with(transporter, reference, &text, parcel).await {
+        Err(error) if error.is_of_credentials() => error,
+        ended => return ended,
+    };
+    match secrets.read(reference, Freshness::Now).await {
+        Ok(now) if now.expose_secret() != text.expose_secret() => {
+            tracing::warn!(
+                run.id = %parcel.run_id,
+                secret.reference = %reference,
+                error.message = %Chain(&error),
+                "the credentials do not work, and the secret has others now; trying those"
+            );
+            deliver_with(transporter, reference, &now, parcel).await
+        }
+        Ok(_) => Err(error),
+        Err(reading) => {
+            tracing::warn!(
+                run.id = %parcel.run_id,
+                secret.reference = %reference,
+                error.message = %Chain(&reading),
+                "the credentials do not work, and the secret can not be read anew"
+            );
+            Err(error)
+        }
+    }
+}
+
+async fn deliver_with(
+    transporter: &Transporter,
+    reference: &SecretReference,
+    text: &SecretString,
+    parcel: &Parcel<'_>,
+) -> Result<Outcome, Error> {
+    deliver_parcel(&credentials::fill(transporter, reference, text)?, parcel).await
+}
+
+async fn deliver_parcel(transporter: &Transporter, parcel: &Parcel<'_>) -> Result<Outcome, Error> {
+    let transport: Box<dyn Transport> = match transporter {
+        Transporter::Sftp(config) => Box::new(Sftp::new(config)?),
+        Transporter::ShareFile(_) => Box::new(ShareFile),
+    };
+    transport.deliver(parcel).await
 }

@@ -2,8 +2,8 @@
 
 use std::{error::Error as StdError, fmt};
 
-use aws_io::{Failure, StorageError};
-use job::{ErrorName, transport::TransportProblem};
+use aws_io::{Failure, StorageError, secrets::SecretError};
+use job::{ErrorName, SecretReferenceError, transport::TransportProblem};
 
 /// What happened below, as far as it is worth telling. It never holds a secret.
 pub(crate) type Cause = Box<dyn StdError + Send + Sync>;
@@ -30,6 +30,17 @@ pub enum Error {
         /// For what.
         what: &'static str,
     },
+    /// What should name a secret does not.
+    #[error("reading `{field}`")]
+    SecretReference {
+        /// The field of the transporter's configuration.
+        field: &'static str,
+        /// Why.
+        source: SecretReferenceError,
+    },
+    /// The secret with the credentials can not be read, or not be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The name that the file should get is none.
     #[error("naming the file at the recipient")]
     FileName(#[source] job::name::NameError),
@@ -198,7 +209,9 @@ impl Failure for Error {
     fn name(&self) -> ErrorName {
         match self {
             Self::Storage(error) => error.name(),
+            Self::Secret(error) => error.name(),
             Self::Configuration { .. }
+            | Self::SecretReference { .. }
             | Self::NotYet { .. }
             | Self::FileName(_)
             | Self::PrivateKey { .. }
@@ -222,11 +235,19 @@ impl Failure for Error {
 }
 
 impl Error {
+    /// Whether other credentials may end better.
+    pub(crate) fn is_of_credentials(&self) -> bool {
+        let by_name =
+            [ErrorName::SecretInvalid, ErrorName::TransportAuth, ErrorName::TransportHostKey];
+        matches!(self, Self::PrivateKey { .. } | Self::HostKeyPin { .. })
+            || by_name.contains(&self.name())
+    }
+
     /// Whether another attempt is worth it, beyond what the name says to the state machine.
     pub(crate) fn retry(&self) -> Retry {
         match self {
             // The state machine does that, with longer waits than are sensible here.
-            Self::Storage(_) => Retry::Never,
+            Self::Storage(_) | Self::Secret(_) => Retry::Never,
             Self::Remote { .. } => Retry::Once,
             error if error.name().is_retryable() => Retry::Often,
             _ => Retry::Never,

@@ -4,8 +4,10 @@
 //! see [`sftp`] for how. Every failure has one of the names of [`job::ErrorName`], so that the
 //! state machine retries what a retry can mend and nothing else.
 //!
-//! A transport is a [`Transport`]; the file comes from a [`Source`]. [`deliver`] joins the two.
+//! A transport is a [`Transport`]; the file comes from a [`Source`], credentials that the job names
+//! come from a [`SecretReader`]. [`deliver`] joins them.
 
+mod credentials;
 mod delivery;
 mod error;
 pub mod s3;
@@ -14,6 +16,7 @@ mod sharefile;
 mod source;
 
 pub use crate::{
+    credentials::SecretReader,
     delivery::{Checkpoint, Delivery, Outcome, Parcel, Receipt, Transport, Verified, deliver},
     error::Error,
     source::{Content, Source},

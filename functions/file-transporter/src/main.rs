@@ -1,14 +1,17 @@
 //! The Lambda `file-transporter`.
 
-use aws_io::{Storage, lambda, sdk};
+use std::time::Instant;
+
+use aws_io::{Storage, lambda, sdk, secrets::Secrets};
 use file_transporter::{Delivery, deliver, s3::S3Object};
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    let storage = Storage::new(&sdk::config().await);
+    let sdk = sdk::config().await;
+    let (storage, secrets) = (Storage::new(&sdk), Secrets::new(&sdk, Instant::now));
     lambda::serve_in_time(async |delivery: Delivery, deadline| {
         let object = S3Object::new(storage.clone(), delivery.source.clone());
-        deliver(&delivery, &object, deadline).await
+        deliver(&delivery, &object, &secrets, deadline).await
     })
     .await
 }

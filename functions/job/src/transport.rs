@@ -19,7 +19,10 @@ pub use self::{
     },
     sharefile::ShareFileConfig,
 };
-use crate::name::{FileName, NameError, RunId};
+use crate::{
+    name::{FileName, NameError, RunId},
+    secret::SecretReference,
+};
 
 /// How and where a run's file is delivered.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -59,6 +62,12 @@ struct ProblemList(Vec<TransportProblem>);
 impl ProblemList {
     fn add(&mut self, field: &str, message: impl Into<String>) {
         self.0.push(TransportProblem { path: format!("config.{field}"), message: message.into() });
+    }
+
+    fn add_reference(&mut self, field: &str, reference: Option<&str>) {
+        if let Some(Err(error)) = reference.map(str::parse::<SecretReference>) {
+            self.add(field, error.to_string());
+        }
     }
 
     fn add_if(&mut self, wrong: bool, field: &str, message: &str) {
@@ -180,7 +189,7 @@ mod tests {
                 json!({ "sftp_user": null, "sftp_host": " ", "sftp_private_key_passphrase": "hunter2" }),
             ),
             &[
-                ("config.sftp_host", "is empty"),
+                ("config.sftp_host", "is needed unless `sftp_secret` holds it"),
                 ("config.sftp_user", "a user name is needed unless `sftp_secret` holds it"),
                 (
                     "config.sftp_private_key_passphrase",
@@ -194,6 +203,16 @@ mod tests {
                 "config.sftp_host_keys",
                 "`sftp_host_key_check` is `require`, so at least one host key must be given",
             )],
+        );
+        let by_reference = json!({
+            "sftp_host": null, "sftp_user": null, "sftp_password": null, "sftp_path": null,
+            "sftp_host_key_check": "require", "sftp_secret": "ssm:/sftp/acme",
+        });
+        check(sftp(by_reference), &[]);
+        let other = "is an ARN of something else than a secret or a parameter";
+        check(
+            sftp(json!({ "sftp_secret": "arn:aws:s3:::acme" })),
+            &[("config.sftp_secret", other)],
         );
         check(
             sharefile(json!({ "password": null, "client_secret": "" })),
@@ -332,7 +351,6 @@ mod tests {
             sftp(json!({ "sftp_hots": "x" })),
             sftp(json!({ "sftp_port": 70000 })),
             sftp(json!({ "sftp_verify": "md5" })),
-            sftp(json!({ "sftp_host": null })),
             sharefile(json!({ "sharefile_threads": 0 })),
         ] {
             assert!(!validator.is_valid(&bad), "{bad}");

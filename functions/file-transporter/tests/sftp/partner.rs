@@ -13,12 +13,16 @@ use std::{
 };
 
 use async_trait::async_trait;
-use aws_io::{Failure, StorageError};
+use aws_io::{
+    Failure, StorageError,
+    secrets::{Freshness, SecretError},
+};
 use bytes::Bytes;
-use file_transporter::{Content, Delivery, Error, Outcome, Receipt, Source, deliver};
+use file_transporter::{Content, Delivery, Error, Outcome, Receipt, SecretReader, Source, deliver};
 use futures_util::{StreamExt, stream};
-use job::{ErrorName, S3Location, error::Chain};
+use job::{ErrorName, S3Location, SecretReference, error::Chain};
 use local_sftp::{Config, Faults, Server};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -152,7 +156,16 @@ pub(crate) fn files_below(root: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// Delivers `source` as `report.zip` of run `run-1`.
 pub(crate) async fn deliver_to(transporter: Value, source: &Memory) -> Result<Receipt, Error> {
-    match outcome_of(transporter, source).await? {
+    deliver_with(transporter, source, &NoSecrets).await
+}
+
+/// Delivers `source` as [`deliver_to`] does, with the credentials that `secrets` has.
+pub(crate) async fn deliver_with(
+    transporter: Value,
+    source: &Memory,
+    secrets: &dyn SecretReader,
+) -> Result<Receipt, Error> {
+    match outcome_with(transporter, source, secrets).await? {
         Outcome::Delivered(receipt) | Outcome::AlreadyThere(receipt) => Ok(receipt),
         Outcome::InProgress { checkpoint } => panic!("not finished: {checkpoint:?}"),
     }
@@ -160,6 +173,28 @@ pub(crate) async fn deliver_to(transporter: Value, source: &Memory) -> Result<Re
 
 /// Delivers `source` as [`deliver_to`] does, and tells how the invocation ended.
 pub(crate) async fn outcome_of(transporter: Value, source: &Memory) -> Result<Outcome, Error> {
+    outcome_with(transporter, source, &NoSecrets).await
+}
+
+/// A store that is not asked.
+pub(crate) struct NoSecrets;
+
+#[async_trait]
+impl SecretReader for NoSecrets {
+    async fn read(
+        &self,
+        asked: &SecretReference,
+        _: Freshness,
+    ) -> Result<SecretString, SecretError> {
+        panic!("`{asked}` is read")
+    }
+}
+
+async fn outcome_with(
+    transporter: Value,
+    source: &Memory,
+    secrets: &dyn SecretReader,
+) -> Result<Outcome, Error> {
     let delivery: Delivery = serde_json::from_value(json!({
         "run_id": "run-1",
         "source": { "bucket": "bucket", "key": "zips/run-1.zip", "etag": "\"x\"", "size_bytes": 1 },
@@ -168,7 +203,7 @@ pub(crate) async fn outcome_of(transporter: Value, source: &Memory) -> Result<Ou
     }))
     .unwrap();
     let deadline = Instant::now() + Duration::from_secs(870);
-    let result = deliver(&delivery, source, deadline).await;
+    let result = deliver(&delivery, source, secrets, deadline).await;
     if let Err(error) = &result {
         let shown = format!("{} {error:?}", Chain(error));
         assert!(

@@ -12,11 +12,12 @@ use super::{Limited, ProblemList, basename_template, secret, template_fault};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SftpConfig {
-    /// The server's name or address.
-    pub sftp_host: String,
-    /// The server's port.
+    /// The server's name or address. Needed unless `sftp_secret` holds it.
     #[serde(default)]
-    pub sftp_port: Port,
+    pub sftp_host: String,
+    /// The server's port. Default: the one that `sftp_secret` holds, else 22.
+    #[serde(default)]
+    pub sftp_port: Option<Port>,
     /// The user to log in as. Needed unless `sftp_secret` holds it.
     #[serde(default)]
     pub sftp_user: Option<String>,
@@ -27,8 +28,8 @@ pub struct SftpConfig {
     /// The directory that receives the file. Without a leading `/` it is below the login directory.
     #[serde(default)]
     pub sftp_path: String,
-    /// Name or ARN of a secret with `Username`, `Password` and `PrivateKey`, as AWS Transfer Family
-    /// keeps them.
+    /// Name or ARN of a secret, or `ssm:` and the name of a parameter, with `Username`, `Password`
+    /// and `PrivateKey`, as AWS Transfer Family keeps them. It fills what is left out here.
     #[serde(default)]
     pub sftp_secret: Option<String>,
     /// A private key in OpenSSH, PEM, PKCS#8 or PuTTY form. Better kept in a secret store:
@@ -192,7 +193,7 @@ impl SftpConfig {
     /// A port behind the host, as in `sftp.partner.example:2222`, counts before `sftp_port`.
     pub fn address(&self) -> (&str, u16) {
         let host = self.sftp_host.trim();
-        let port = self.sftp_port.get();
+        let port = self.sftp_port.unwrap_or_default().get();
         let with_port = |text: &str| text.strip_prefix(':').and_then(|digits| digits.parse().ok());
         if let Some((inside, rest)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             return (inside, with_port(rest).unwrap_or(port));
@@ -216,7 +217,11 @@ impl SftpConfig {
     }
 
     pub(super) fn check(&self, problems: &mut ProblemList) {
-        problems.add_if(self.sftp_host.trim().is_empty(), "sftp_host", "is empty");
+        problems.add_if(
+            self.sftp_host.trim().is_empty() && self.sftp_secret.is_none(),
+            "sftp_host",
+            "is needed unless `sftp_secret` holds it",
+        );
         self.check_credentials(problems);
         if let Err(error) = self.directory() {
             problems.add("sftp_path", error.to_string());
@@ -242,7 +247,7 @@ impl SftpConfig {
 
     fn check_credentials(&self, problems: &mut ProblemList) {
         let by_reference = self.sftp_secret.is_some();
-        problems.add_if(self.sftp_secret.as_deref() == Some(""), "sftp_secret", "is empty");
+        problems.add_reference("sftp_secret", self.sftp_secret.as_deref());
         match self.sftp_user.as_deref() {
             Some("") => problems.add("sftp_user", "is empty"),
             None if !by_reference => {
@@ -283,7 +288,8 @@ impl SftpConfig {
         }
         problems.add_if(
             self.sftp_host_key_check == Some(HostKeyCheck::Require)
-                && self.sftp_host_keys.is_empty(),
+                && self.sftp_host_keys.is_empty()
+                && self.sftp_secret.is_none(),
             "sftp_host_keys",
             "`sftp_host_key_check` is `require`, so at least one host key must be given",
         );

@@ -28,7 +28,7 @@ pub struct ShareFileConfig {
     pub password: Option<SecretString>,
     /// The folder: its id, or one of `home`, `allshared`, `favorites`, `top`.
     pub sharefile_folder: String,
-    /// Name or ARN of a secret with `client_id`, `client_secret`, `username` and `password`.
+    /// Name or ARN of a secret, or `ssm:` and the name of a parameter, with `client_id`, `client_secret`, `username` and `password`.
     #[serde(default)]
     pub sharefile_secret: Option<String>,
     /// A path below the folder; what is missing of it is created.
@@ -81,11 +81,7 @@ impl ShareFileConfig {
             }
         }
         problems.add_if(self.sharefile_folder.trim().is_empty(), "sharefile_folder", "is empty");
-        problems.add_if(
-            self.sharefile_secret.as_deref() == Some(""),
-            "sharefile_secret",
-            "is empty",
-        );
+        problems.add_reference("sharefile_secret", self.sharefile_secret.as_deref());
         let leaves = self.sharefile_path.split('/').any(|part| part == "..");
         problems.add_if(leaves, "sharefile_path", "`..` may not be in the path");
         let control = self.sharefile_path.chars().any(char::is_control);
