@@ -7,5 +7,6 @@ mod command;
 mod many;
 mod memory;
 mod running;
+mod secrets;
 mod tpch;
 mod twice;

@@ -167,6 +167,13 @@ impl Scenario {
         }
     }
 
+    /// What the HTTP API answers to a `GET`, as text.
+    pub async fn get(&self, path: &str) -> String {
+        let url = format!("{}{path}", self.stack.endpoints().api);
+        let answer = self.http.get(url).send().await.expect("the HTTP API answers");
+        answer.text().await.expect("an answer has a body")
+    }
+
     /// Ends the stack.
     pub async fn end(self) {
         self.stack.shutdown().await;
