@@ -17,7 +17,7 @@ pub use self::{
         HostKeyCheck, Overwrite, Port, RemoteDirectory, RemoteDirectoryError, SftpConfig, Sidecar,
         Verify, WriteMode,
     },
-    sharefile::ShareFileConfig,
+    sharefile::{ShareFileConfig, sharefile_name_fault},
 };
 use crate::{
     name::{FileName, NameError, RunId},
