@@ -99,6 +99,8 @@ pub enum Verified {
     None,
     /// The recipient's file has the right size.
     Size,
+    /// The recipient's file has the right size and MD5, as the recipient tells them.
+    Md5,
     /// The recipient's file was read back and has the right SHA-256.
     Readback,
 }
@@ -234,7 +236,7 @@ async fn deliver_with(
 async fn deliver_parcel(transporter: &Transporter, parcel: &Parcel<'_>) -> Result<Outcome, Error> {
     let transport: Box<dyn Transport> = match transporter {
         Transporter::Sftp(config) => Box::new(Sftp::new(config)?),
-        Transporter::ShareFile(_) => Box::new(ShareFile),
+        Transporter::ShareFile(config) => Box::new(ShareFile::new(config)?),
     };
     transport.deliver(parcel).await
 }

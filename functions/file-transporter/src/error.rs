@@ -135,6 +135,17 @@ pub enum Error {
         /// What is known of why.
         reason: String,
     },
+    /// The time of the invocation was up before the file was.
+    #[error(
+        "delivering `{path}`: the time of the call was up with {acknowledged} bytes acknowledged, \
+         no more than at its beginning"
+    )]
+    TimeUp {
+        /// The file.
+        path: String,
+        /// How much of it the server has acknowledged.
+        acknowledged: u64,
+    },
 
     /// The directory is not there, and was not made.
     #[error("opening `{path}`: its directory does not exist{hint}")]
@@ -192,6 +203,43 @@ pub enum Error {
         /// The file.
         path: String,
     },
+
+    /// The folder is not there, or can not be used.
+    #[error("{action}: {reason}")]
+    NoFolder {
+        /// What was being done to what.
+        action: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The recipient does not do it now, but may later.
+    #[error("{action}: the recipient is busy ({message})")]
+    Busy {
+        /// What was being done to what.
+        action: String,
+        /// The recipient's text.
+        message: String,
+    },
+    /// The recipient will not do it, however often it is asked.
+    #[error("{action}: refused ({message})")]
+    Refused {
+        /// What was being done to what.
+        action: String,
+        /// The recipient's text.
+        message: String,
+    },
+    /// There is another file with that name in the folder, and it must not be replaced.
+    #[error("delivering `{path}`: another file is there, and `sharefile_overwrite` is false")]
+    Duplicate {
+        /// The file.
+        path: String,
+    },
+    /// The invocation's time is up, and there is nothing that a next one could go on with.
+    #[error("{action}: the time of this invocation is up")]
+    OutOfTime {
+        /// What was being done to what.
+        action: String,
+    },
 }
 
 /// Whether another attempt inside the same call is worth it.
@@ -220,16 +268,23 @@ impl Failure for Error {
             | Self::NoCommonAlgorithm { .. }
             | Self::NoSftp { .. }
             | Self::NoDirectory { .. }
+            | Self::NoFolder { .. }
             | Self::Unsupported { .. } => ErrorName::TransportConfig,
             Self::Connect { .. }
             | Self::TimedOut { .. }
             | Self::ConnectionLost { .. }
+            | Self::TimeUp { .. }
             | Self::SizeMismatch { .. }
-            | Self::ContentMismatch { .. } => ErrorName::TransportUnavailable,
+            | Self::ContentMismatch { .. }
+            | Self::Busy { .. }
+            | Self::OutOfTime { .. } => ErrorName::TransportUnavailable,
             Self::HostKey { .. } => ErrorName::TransportHostKey,
             Self::Login { .. } => ErrorName::TransportAuth,
             Self::Permission { .. } => ErrorName::TransportPermission,
-            Self::Remote { .. } | Self::Exists { .. } => ErrorName::TransportRemote,
+            Self::Remote { .. }
+            | Self::Exists { .. }
+            | Self::Refused { .. }
+            | Self::Duplicate { .. } => ErrorName::TransportRemote,
         }
     }
 }
@@ -246,8 +301,10 @@ impl Error {
     /// Whether another attempt is worth it, beyond what the name says to the state machine.
     pub(crate) fn retry(&self) -> Retry {
         match self {
-            // The state machine does that, with longer waits than are sensible here.
-            Self::Storage(_) | Self::Secret(_) => Retry::Never,
+            // The state machine does that, with longer waits than are sensible here, and more time.
+            Self::Storage(_) | Self::Secret(_) | Self::TimeUp { .. } | Self::OutOfTime { .. } => {
+                Retry::Never
+            }
             Self::Remote { .. } => Retry::Once,
             error if error.name().is_retryable() => Retry::Often,
             _ => Retry::Never,

@@ -1,7 +1,7 @@
 //! Delivers a file to an SFTP server or a ShareFile folder.
 //!
 //! The recipient never sees half a file under its final name, and an existing file is never lost:
-//! see [`sftp`] for how. Every failure has one of the names of [`job::ErrorName`], so that the
+//! see [`sftp`] and [`sharefile`] for how. Every failure has one of the names of [`job::ErrorName`], so that the
 //! state machine retries what a retry can mend and nothing else.
 //!
 //! A transport is a [`Transport`]; the file comes from a [`Source`], credentials that the job names
@@ -12,7 +12,7 @@ mod delivery;
 mod error;
 pub mod s3;
 pub mod sftp;
-mod sharefile;
+pub mod sharefile;
 mod source;
 
 pub use crate::{

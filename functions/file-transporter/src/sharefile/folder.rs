@@ -1,0 +1,258 @@
+//! The folder that the file goes to, and what is in it.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    address::{self, Address},
+    answer::Kind,
+    session::{Call, Session},
+    trouble::Trouble,
+};
+use crate::error::Error;
+
+/// The alias of the place that holds an account's folders, and no files.
+const TOP: &str = "top";
+
+/// What is asked for of an item.
+const SELECTED: (&str, &str) = ("$select", "Id,Name,FileName,FileSizeBytes,Hash,odata.type");
+
+/// A folder.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    /// The API that knows the folder: the account's, or the one that it pointed to.
+    provider: Address,
+    id: String,
+    /// What the folder is called in errors and receipts.
+    pub(super) path: String,
+}
+
+/// A file or a folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct Item {
+    #[serde(rename = "Id")]
+    pub(super) id: String,
+    #[serde(rename = "Name")]
+    name: String,
+    #[serde(rename = "FileName")]
+    file_name: String,
+    #[serde(rename = "FileSizeBytes")]
+    pub(super) size_bytes: Option<u64>,
+    /// The MD5, in hexadecimal.
+    #[serde(rename = "Hash")]
+    pub(super) md5: Option<String>,
+    #[serde(rename = "odata.type")]
+    kind: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Children {
+    value: Vec<Item>,
+}
+
+impl Folder {
+    /// Finds the folder that `config` names, and makes what is missing of its path.
+    pub(super) async fn find(session: &Session<'_>) -> Result<Self, Error> {
+        let config = session.config;
+        let alias = config.sharefile_folder.trim();
+        let api = session.token().await?.api;
+        let start = Self { provider: api, id: alias.to_owned(), path: alias.to_owned() };
+        let segments: Vec<&str> = config.path_segments().collect();
+        if alias == TOP {
+            return start.below_top(session, &segments).await;
+        }
+        if segments.is_empty() {
+            return start.itself(session).await;
+        }
+        if let Some(folder) = start.below(session, &segments.join("/")).await? {
+            return Ok(folder);
+        }
+        let mut folder = start.itself(session).await?;
+        for segment in segments {
+            folder = folder.find_or_make(session, segment).await?;
+        }
+        Ok(folder)
+    }
+
+    /// The folder as the API knows it.
+    async fn itself(self, session: &Session<'_>) -> Result<Self, Error> {
+        let action = format!("looking for the folder `{}`", self.path);
+        let address = self.address("", &action)?.with(&[SELECTED]);
+        let call = Call { action: &action, address: &address, json: None };
+        match session.call(&call).await {
+            Ok((value, address)) => self.found(&action, value, &address, None),
+            Err(Trouble { kind: Some(Kind::NotFound), error, .. }) => Err(no_folder(&self, error)),
+            Err(trouble) => Err(trouble.into()),
+        }
+    }
+
+    /// The folder at `path` below this one, if it is there.
+    async fn below(&self, session: &Session<'_>, path: &str) -> Result<Option<Self>, Error> {
+        let action = format!("looking for the folder `{}/{path}`", self.path);
+        match self.by_path(session, &action, path).await {
+            Ok((value, address)) => self.found(&action, value, &address, Some(path)).map(Some),
+            Err(Trouble { kind: Some(Kind::NotFound), .. }) => Ok(None),
+            Err(trouble) => Err(trouble.into()),
+        }
+    }
+
+    async fn by_path(
+        &self,
+        session: &Session<'_>,
+        action: &str,
+        path: &str,
+    ) -> Result<(Value, Address), Trouble> {
+        let path = format!("/{path}");
+        let address = self.address("/ByPath", action)?.with(&[("path", &path), SELECTED]);
+        session.call(&Call { action, address: &address, json: None }).await
+    }
+
+    /// The first folder of a path is found among the children of `top`, because `top` itself is no
+    /// folder that a path could begin at.
+    async fn below_top(self, session: &Session<'_>, segments: &[&str]) -> Result<Self, Error> {
+        let [first, rest @ ..] = segments else {
+            return Err(no_file_in_top());
+        };
+        let mut folder = match self.child(session, first).await? {
+            Some(folder) => folder,
+            None => match self.make(session, first, "Items/Folder").await {
+                Ok(folder) => folder,
+                Err(error) => self.child(session, first).await?.ok_or(error)?,
+            },
+        };
+        for segment in rest {
+            folder = folder.find_or_make(session, segment).await?;
+        }
+        Ok(folder)
+    }
+
+    async fn child(&self, session: &Session<'_>, name: &str) -> Result<Option<Self>, Error> {
+        let action = format!("looking for the folder `{}/{name}`", self.path);
+        let address = self.address("/Children", &action)?.with(&[SELECTED]);
+        let call = Call { action: &action, address: &address, json: None };
+        let (value, address) = session.call(&call).await?;
+        let children: Children = serde_json::from_value(value).unwrap_or_default();
+        let child = children.value.into_iter().find(|item| item.is_called(name));
+        let path = format!("{}/{name}", self.path);
+        child.map(|item| self.as_folder(&action, item, &address, path)).transpose()
+    }
+
+    /// The folder `name` in this one. If making it fails, somebody else may just have made it.
+    async fn find_or_make(self, session: &Session<'_>, name: &str) -> Result<Self, Error> {
+        if let Some(folder) = self.below(session, name).await? {
+            return Ok(folder);
+        }
+        let suffix = format!("{}/Folder", address::item_path(&self.id));
+        match self.make(session, name, &suffix).await {
+            Ok(folder) => Ok(folder),
+            Err(error) => match self.below(session, name).await? {
+                Some(folder) => Ok(folder),
+                None => Err(error),
+            },
+        }
+    }
+
+    async fn make(&self, session: &Session<'_>, name: &str, place: &str) -> Result<Self, Error> {
+        let action = format!("making the folder `{}/{name}`", self.path);
+        let address = self.provider.join(place).map_err(|fault| unusable(&action, fault))?;
+        let address = address.with(&[("overwrite", "false"), ("passthrough", "false")]);
+        let folder = json!({ "Name": name, "Description": "" });
+        let call = Call { action: &action, address: &address, json: Some(&folder) };
+        let (value, address) = session.call(&call).await?;
+        tracing::info!(remote_path = format!("{}/{name}", self.path), "a folder was made");
+        self.found(&action, value, &address, Some(name))
+    }
+
+    /// The file `name` in this folder, if it is there.
+    pub(super) async fn file(
+        &self,
+        session: &Session<'_>,
+        name: &str,
+    ) -> Result<Option<Item>, Error> {
+        let action = format!("looking for `{}/{name}`", self.path);
+        match self.by_path(session, &action, name).await {
+            Ok((value, _)) => Ok(serde_json::from_value(value).ok()),
+            Err(Trouble { kind: Some(Kind::NotFound), .. }) => Ok(None),
+            Err(trouble) => Err(trouble.into()),
+        }
+    }
+
+    /// The address of something of this folder.
+    pub(super) fn address(&self, rest: &str, action: &str) -> Result<Address, Error> {
+        self.provider
+            .join(&format!("{}{rest}", address::item_path(&self.id)))
+            .map_err(|fault| unusable(action, fault))
+    }
+
+    fn found(
+        &self,
+        action: &str,
+        value: Value,
+        address: &Address,
+        below: Option<&str>,
+    ) -> Result<Self, Error> {
+        let item = serde_json::from_value(value).unwrap_or_default();
+        let path = match below {
+            Some(below) => format!("{}/{below}", self.path),
+            None => self.path.clone(),
+        };
+        self.as_folder(action, item, address, path)
+    }
+
+    fn as_folder(
+        &self,
+        action: &str,
+        item: Item,
+        address: &Address,
+        path: String,
+    ) -> Result<Self, Error> {
+        if item.kind.ends_with(".File") {
+            let (action, reason) = (action.to_owned(), "it is a file".to_owned());
+            return Err(Error::NoFolder { action, reason });
+        }
+        if item.id.is_empty() {
+            return Err(unusable(action, "the answer has no `Id`"));
+        }
+        let provider = address.provider().unwrap_or_else(|| self.provider.clone());
+        Ok(Self { provider, id: item.id, path })
+    }
+}
+
+impl Item {
+    /// Names are the same in lower and in upper case.
+    fn is_called(&self, name: &str) -> bool {
+        let name = name.to_lowercase();
+        self.name.to_lowercase() == name || self.file_name.to_lowercase() == name
+    }
+
+    /// Whether the file is the one with this size and MD5. Without an MD5 nobody knows.
+    pub(super) fn is_the_same(&self, size_bytes: u64, md5: &str) -> bool {
+        self.size_bytes == Some(size_bytes)
+            && self.md5.as_deref().is_some_and(|theirs| theirs.eq_ignore_ascii_case(md5))
+    }
+}
+
+fn unusable(action: &str, fault: &str) -> Error {
+    Error::Unsupported { action: action.to_owned(), message: fault.to_owned() }
+}
+
+fn no_file_in_top() -> Error {
+    Error::NoFolder {
+        action: format!("delivering into `{TOP}`"),
+        reason: "it holds folders only, and `sharefile_path` names none".to_owned(),
+    }
+}
+
+fn no_folder(folder: &Folder, error: Error) -> Error {
+    match error {
+        Error::NoFolder { action, reason } if folder.id == "home" => Error::NoFolder {
+            action,
+            reason: format!(
+                "{reason}; only employees of an account have a home folder, and only with the right to it"
+            ),
+        },
+        error => error,
+    }
+}

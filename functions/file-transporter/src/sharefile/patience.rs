@@ -1,0 +1,70 @@
+//! How often a request is tried, and the waits in between.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::time::{Instant, sleep};
+
+use super::{answer::Kind, trouble::Trouble};
+use crate::error::Retry;
+
+/// The wait before the second try. It doubles from try to try, with a random part.
+const WAIT_MIN: Duration = Duration::from_millis(250);
+
+/// The longest wait. A server that asks for a longer one is left to the state machine, whose waits
+/// cost nothing.
+const WAIT_MAX: Duration = Duration::from_mins(1);
+
+/// The tries of one request.
+pub(super) struct Patience {
+    tries: u32,
+    tries_max: u32,
+    waits: ExponentialBackoff,
+    until: Instant,
+}
+
+impl Patience {
+    /// At most `tries_max` tries, the last of them before `until`.
+    pub(super) fn new(tries_max: u32, until: Instant) -> Self {
+        let waits = ExponentialBuilder::new()
+            .with_min_delay(WAIT_MIN)
+            .with_max_delay(WAIT_MAX)
+            .without_max_times()
+            .with_jitter()
+            .build();
+        Self { tries: 1, tries_max, waits, until }
+    }
+
+    /// Waits until it is time to try again.
+    ///
+    /// # Errors
+    ///
+    /// Gives `trouble` back if another try is not worth it, or not possible in time.
+    pub(super) async fn after(&mut self, trouble: Trouble) -> Result<(), Trouble> {
+        match trouble.kind {
+            Some(Kind::AskedForToken) => return Ok(()),
+            Some(Kind::UploadGone) => return Err(trouble),
+            _ => {}
+        }
+        let tries_max = match trouble.error.retry() {
+            Retry::Never => 1,
+            Retry::Once => self.tries_max.min(2),
+            Retry::Often => self.tries_max,
+        };
+        let wait = self.waits.next().unwrap_or(WAIT_MAX);
+        let wait = trouble.wait.map_or(wait, |asked| asked.max(wait));
+        let in_time = wait <= WAIT_MAX && Instant::now() + wait < self.until;
+        if self.tries >= tries_max || !in_time {
+            return Err(trouble);
+        }
+        tracing::warn!(
+            attempt = self.tries,
+            wait_ms = wait.as_millis(),
+            error.message = %job::error::Chain(&trouble.error),
+            "a request to ShareFile failed; there will be another"
+        );
+        sleep(wait).await;
+        self.tries += 1;
+        Ok(())
+    }
+}
