@@ -204,6 +204,14 @@ pub enum Error {
         path: String,
     },
 
+    /// The server's certificate is not one that this machine trusts.
+    #[error("connecting to `{server}`: its certificate is not trusted")]
+    NotTrusted {
+        /// Host and port.
+        server: String,
+        /// Why.
+        source: Cause,
+    },
     /// The folder is not there, or can not be used.
     #[error("{action}: {reason}")]
     NoFolder {
@@ -268,6 +276,7 @@ impl Failure for Error {
             | Self::NoCommonAlgorithm { .. }
             | Self::NoSftp { .. }
             | Self::NoDirectory { .. }
+            | Self::NotTrusted { .. }
             | Self::NoFolder { .. }
             | Self::Unsupported { .. } => ErrorName::TransportConfig,
             Self::Connect { .. }

@@ -5,7 +5,7 @@
 
 mod body;
 
-use std::{error::Error as StdError, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{error::Error as StdError, future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -208,6 +208,9 @@ impl Interruption {
             reason: Chain(error).to_string(),
         };
         match self {
+            Self::Client(error) if is_distrust(&error) => {
+                Error::NotTrusted { server: address.host(), source: Box::new(error) }
+            }
             Self::Client(error) if error.is_connect() => {
                 Error::Connect { server: address.host(), source: Box::new(error) }
             }
@@ -219,4 +222,14 @@ impl Interruption {
             },
         }
     }
+}
+
+/// Whether the server's certificate is the reason. Another try would find the same one.
+fn is_distrust(error: &(dyn StdError + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        // It does not count what it holds among its causes.
+        return error.get_ref().is_some_and(|held| is_distrust(held));
+    }
+    matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+        || error.source().is_some_and(is_distrust)
 }

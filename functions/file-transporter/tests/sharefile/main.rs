@@ -6,4 +6,5 @@ mod folders;
 mod login;
 mod resume;
 mod secrets;
+mod tls;
 mod uploads;
