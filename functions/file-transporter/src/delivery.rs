@@ -58,6 +58,10 @@ pub struct Checkpoint {
     pub acknowledged_bytes: u64,
     /// How many invocations there were.
     pub invocations: u32,
+    /// The state of the SHA-256 of those bytes, in hexadecimal, where the transport does not read
+    /// them again. It holds none of them: it is only taken where the hash's own buffer is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256_state: Option<String>,
 }
 
 /// What a delivery leaves behind in the run's manifest.

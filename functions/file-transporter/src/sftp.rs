@@ -2,40 +2,48 @@
 //!
 //! 1. Connect, check the host key, log in, start SFTP. Every step has a time limit.
 //! 2. Open a temporary name in the final directory; only if that fails, make the directories.
-//! 3. Write with many requests in flight, computing the SHA-256 on the way.
+//! 3. Write with many requests in flight, on several connections if that is asked for, computing the
+//!    SHA-256 on the way.
 //! 4. Flush to the disk where the server can, close, check the size (or read back).
 //! 5. Rename to the final name; without `posix-rename` the old file is moved aside first and put
 //!    back if the new one can not take its place.
 //! 6. Write the second file, if one is wanted.
 //!
 //! If the connection breaks, the next attempt looks what became of the last one: a temporary file
-//! that is gone was renamed, so nothing is sent again. After a failure the temporary file is
-//! removed.
+//! that is gone was renamed, so nothing is sent again; one that is not complete is gone on with from
+//! the place up to which the server has acknowledged everything. If the time of the invocation is
+//! up, the next one goes on there. After a failure the temporary file is removed.
 
 mod algorithms;
 mod attempt;
+mod check;
 mod connection;
 mod host_key;
 mod login;
 mod names;
 mod place;
+mod point;
 mod private_key;
+mod progress;
 mod publish;
 mod remote;
 mod sidecar;
+mod stripe;
 mod upload;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use job::transport::{RemoteDirectory, SftpConfig, TransportProblem};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use self::{
-    attempt::{Attempt, Progress},
+    attempt::Attempt,
     host_key::HostKeys,
     login::Credentials,
-    names::Names,
+    names::{Names, file_name},
+    point::Point,
+    progress::{Clock, Progress},
 };
 use crate::{
     delivery::{Outcome, Parcel, Transport},
@@ -79,6 +87,11 @@ impl<'a> Sftp<'a> {
         })
     }
 
+    /// How long the server may take to answer, and while a file is written, to get on.
+    fn request_limit(&self) -> Duration {
+        Duration::from_secs(self.config.sftp_idle_timeout_s.get().into())
+    }
+
     fn attempts_max(&self, retry: Retry) -> u32 {
         match retry {
             Retry::Never => 1,
@@ -86,36 +99,60 @@ impl<'a> Sftp<'a> {
             Retry::Often => self.config.sftp_max_attempts.get(),
         }
     }
+
+    /// What earlier invocations got done.
+    fn progress(&self, parcel: &Parcel<'_>) -> Result<Progress, Error> {
+        let Some(checkpoint) = parcel.checkpoint else { return Ok(Progress::default()) };
+        let names = Names::new(self.config, &self.directory, parcel, &checkpoint.version)?;
+        let acknowledged = Point::from_checkpoint(checkpoint).unwrap_or_default();
+        Ok(Progress::resumed(names, acknowledged))
+    }
 }
 
 #[async_trait]
 impl Transport for Sftp<'_> {
     async fn deliver(&self, parcel: &Parcel<'_>) -> Result<Outcome, Error> {
-        let started = Instant::now();
+        let clock = Clock::until(parcel.deadline);
+        let path = self.directory.join(file_name(self.config, parcel)?.as_str());
         if let Some(sidecar) = self.config.sftp_sidecar {
             // A name that is too long is better found before the delivery than after it.
             Names::of_sidecar(self.config, &self.directory, parcel, sidecar)?;
         }
-        let mut progress = Progress::Nothing;
-        let mut number = 1;
+        let mut progress = self.progress(parcel)?;
+        let (mut number, mut in_vain) = (1, 0);
         loop {
-            let attempt = Attempt { sftp: self, parcel, started, number };
+            let attempt = Attempt { sftp: self, parcel, clock, path: &path, number };
+            let before = progress.acknowledged.offset();
             let error = match attempt.run(&mut progress).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) => error,
             };
-            if number >= self.attempts_max(error.retry()) {
+            let another_time = is_time_up(&error) || error.retry() == Retry::Often;
+            if clock.is_up()
+                && another_time
+                && let Some(checkpoint) = progress.checkpoint(parcel)
+            {
+                return Ok(Outcome::InProgress { checkpoint });
+            }
+            let got_on = progress.acknowledged.offset() > before;
+            in_vain = if got_on { 1 } else { in_vain + 1 };
+            if clock.is_up() || in_vain >= self.attempts_max(error.retry()) {
                 attempt.clear_away(&progress).await;
                 return Err(error);
             }
             tracing::warn!(
                 run.id = %parcel.run_id,
                 attempt = number,
+                acknowledged_bytes = progress.acknowledged.offset(),
                 error.message = %job::error::Chain(&error),
                 "an attempt to deliver the file failed; there will be another"
             );
-            sleep(FIRST_WAIT * 2_u32.saturating_pow(number - 1)).await;
+            sleep(FIRST_WAIT * 2_u32.saturating_pow(in_vain - 1)).await;
             number += 1;
         }
     }
+}
+
+fn is_time_up(error: &Error) -> bool {
+    matches!(error, Error::TimeUp { .. })
 }

@@ -1,20 +1,24 @@
-//! One attempt at a delivery, and what it must know of the attempts before it.
+//! One attempt at a delivery.
 
 use std::time::Duration;
 
-use job::transport::{Overwrite, Verify, WriteMode};
+use job::transport::{Overwrite, WriteMode};
 use openssh_sftp_client::file::File;
-use tokio::time::{Instant, timeout};
+use tokio::time::{timeout, timeout_at};
 
 use super::{
     Sftp,
+    check::{self, check_published},
     connection::Connection,
     host_key::PresentedKey,
     names::Names,
     place::Place,
+    point::Point,
+    progress::{Clock, Progress, Sent},
     publish::{publish, remove_quietly, withdraw},
     remote::{Fault, Refusal, Remote},
-    upload::{self, Written},
+    stripe::Stripe,
+    upload::{Ending, Lane, Upload},
 };
 use crate::{
     delivery::{Outcome, Parcel, Receipt, Verified},
@@ -25,30 +29,13 @@ use crate::{
 /// How long clearing away may take, with a connection of its own if needed.
 const CLEARING: Duration = Duration::from_secs(10);
 
-/// How far the attempts so far got.
-#[derive(Debug)]
-pub(super) enum Progress {
-    /// Nothing is on the server.
-    Nothing,
-    /// A part of the file may be under the temporary name.
-    Writing(Names),
-    /// The whole file, checked, was under the temporary name, and is to get its final name.
-    Renaming(Names, Sent),
-}
-
-/// A file that was sent and checked.
-#[derive(Clone, Debug)]
-pub(super) struct Sent {
-    written: Written,
-    verified: Verified,
-}
-
 /// One attempt at a delivery.
 pub(super) struct Attempt<'a> {
     pub(super) sftp: &'a Sftp<'a>,
     pub(super) parcel: &'a Parcel<'a>,
-    /// When the first attempt began.
-    pub(super) started: Instant,
+    pub(super) clock: Clock,
+    /// Where the file is to be, for messages.
+    pub(super) path: &'a str,
     /// Which attempt it is, from 1.
     pub(super) number: u32,
 }
@@ -65,11 +52,21 @@ pub(super) struct Delivered {
 impl Attempt<'_> {
     /// Connects and delivers.
     pub(super) async fn run(&self, progress: &mut Progress) -> Result<Outcome, Error> {
-        let connection = Connection::open(self.sftp).await?;
+        let connection = self.in_time(Connection::open(self.sftp)).await?;
         let host_key = connection.host_key.clone();
-        let delivered = self.with_connection(&connection, progress).await;
+        let delivered = self.in_time(self.with_connection(&connection, progress)).await;
         connection.close().await;
         delivered.map(|delivered| self.outcome(delivered, host_key))
+    }
+
+    /// Gives something up when the time of the invocation is over.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        timeout_at(self.clock.end_at, work).await.unwrap_or_else(|_| Err(self.time_up()))
+    }
+
+    pub(super) fn time_up(&self) -> Error {
+        let acknowledged = self.parcel.checkpoint.map_or(0, |before| before.acknowledged_bytes);
+        Error::TimeUp { path: self.path.to_owned(), acknowledged }
     }
 
     async fn with_connection(
@@ -77,8 +74,7 @@ impl Attempt<'_> {
         connection: &Connection,
         progress: &mut Progress,
     ) -> Result<Delivered, Error> {
-        let idle = Duration::from_secs(self.sftp.config.sftp_idle_timeout_s.get().into());
-        let remote = Remote::start(connection, idle).await?;
+        let remote = Remote::start(connection, self.sftp.request_limit()).await?;
         let delivered = self.with_remote(&remote, progress).await;
         let delivered = match (delivered, self.sftp.config.sftp_sidecar) {
             (Ok(delivered), Some(sidecar)) => {
@@ -88,12 +84,13 @@ impl Attempt<'_> {
             (delivered, _) => delivered,
         };
         let broken = delivered.as_ref().is_err_and(is_broken);
-        if delivered.is_err() && !broken {
+        let goes_on = matches!(delivered, Err(Error::TimeUp { .. }));
+        if delivered.is_err() && !broken && !goes_on {
             // On a connection that works, nothing needs to be left for the next attempt.
-            if let Progress::Writing(names) | Progress::Renaming(names, _) = &*progress {
+            if let Some(names) = &progress.names {
                 withdraw(&remote, names).await;
             }
-            *progress = Progress::Nothing;
+            *progress = Progress::default();
         }
         if !broken {
             remote.close().await;
@@ -106,65 +103,107 @@ impl Attempt<'_> {
         remote: &Remote,
         progress: &mut Progress,
     ) -> Result<Delivered, Error> {
-        if let Progress::Renaming(names, sent) = &*progress {
+        if let (Some(names), Some(sent)) = (&progress.names, &progress.sent) {
             if let Some(delivered) = settle(remote, names, sent).await? {
                 return Ok(delivered);
             }
-            *progress = Progress::Nothing;
+            progress.begin(names.clone());
         }
-        let content = self.parcel.source.open(0).await?;
+        let mut file = self.reopen(remote, progress).await?;
+        let mut content = self.parcel.source.open(progress.acknowledged.offset()).await?;
         let names =
             Names::new(self.sftp.config, &self.sftp.directory, self.parcel, &content.version)?;
-        if let Some(delivered) = self.look_for_existing(remote, &names, content.size_bytes).await? {
+        if let Some(old) = progress.names.take_if(|old| old.version != names.version) {
+            // Of another version nothing is of use.
+            drop(file.take());
+            withdraw(remote, &old).await;
+            *progress = Progress::default();
+            content = self.parcel.source.open(0).await?;
+        }
+        // What is under the final name may be our own beginning.
+        let ours = progress.names.is_some() && names.temporary == names.last;
+        if !ours
+            && let Some(delivered) =
+                self.look_for_existing(remote, &names, content.size_bytes).await?
+        {
             return Ok(delivered);
         }
-        self.write(remote, names, content, progress).await
+        self.write(remote, names, content, file, progress).await
     }
 
-    /// Writes a file in the way that the configuration says.
+    /// Opens what an earlier attempt or invocation wrote, if it is still there; if not, writing
+    /// begins anew.
+    async fn reopen(
+        &self,
+        remote: &Remote,
+        progress: &mut Progress,
+    ) -> Result<Option<File>, Error> {
+        let acknowledged = progress.acknowledged.offset();
+        let Some(names) = progress.names.clone().filter(|_| acknowledged > 0) else {
+            return Ok(None);
+        };
+        let opened = match remote.open_as_it_is(&names.temporary).await {
+            Ok(file) => Some(file),
+            Err(Fault::Lost(error)) => return Err(error),
+            Err(Fault::Refused(..)) => None,
+        };
+        let is_short = match remote.size(&names.temporary).await {
+            Ok(found) => found.is_some_and(|found| found < acknowledged),
+            Err(Fault::Lost(error)) => return Err(error),
+            // What was opened without being made is there, and what was acknowledged is in it.
+            Err(Fault::Refused(..)) => false,
+        };
+        let file = opened.filter(|_| !is_short);
+        if file.is_some() {
+            tracing::info!(
+                run.id = %self.parcel.run_id,
+                acknowledged_bytes = acknowledged,
+                "the delivery goes on where it was interrupted"
+            );
+        } else {
+            tracing::warn!(
+                run.id = %self.parcel.run_id,
+                remote_path = names.temporary,
+                "what was written of the file is gone; the delivery begins anew"
+            );
+            progress.begin(names);
+        }
+        Ok(file)
+    }
+
+    /// Writes a file in the way that the configuration says: what is missing of `file`, or all of
+    /// it.
     pub(super) async fn write(
         &self,
         remote: &Remote,
         names: Names,
         content: Content,
+        file: Option<File>,
         progress: &mut Progress,
     ) -> Result<Delivered, Error> {
-        match self.sftp.config.sftp_write_mode {
-            WriteMode::Temp => self.by_temporary_name(remote, names, content, progress).await,
-            WriteMode::Direct => self.in_place(remote, names, content, progress).await,
+        let place = self.place(remote);
+        let direct = self.sftp.config.sftp_write_mode == WriteMode::Direct;
+        let file = match file {
+            Some(file) => file,
+            None if direct => {
+                let file = place.open_in_place(&names.last).await?;
+                // Half a file under the final name is worse than none, so from here on it is
+                // cleared away like a temporary one.
+                progress.begin(names.clone());
+                file
+            }
+            None => {
+                progress.begin(names.clone());
+                place.create_temporary(&names.temporary).await?
+            }
+        };
+        let from = &mut progress.acknowledged;
+        let sent = self.send(remote, file, content, &names.temporary, from).await?;
+        if !direct {
+            progress.sent = Some(sent.clone());
+            publish(remote, &names).await?;
+            check_published(remote, &names.last, &sent).await?;
         }
-    }
-
-    async fn by_temporary_name(
-        &self,
-        remote: &Remote,
-        names: Names,
-        content: Content,
-        progress: &mut Progress,
-    ) -> Result<Delivered, Error> {
-        let path = &names.temporary;
-        *progress = Progress::Writing(names.clone());
-        let file = self.place(remote).create_temporary(path).await?;
-        let sent = self.send(remote, file, content, path).await?;
-        *progress = Progress::Renaming(names.clone(), sent.clone());
-        publish(remote, &names).await?;
-        check_published(remote, &names.last, &sent).await?;
-        Ok(delivered(&names, &sent))
-    }
-
-    async fn in_place(
-        &self,
-        remote: &Remote,
-        names: Names,
-        content: Content,
-        progress: &mut Progress,
-    ) -> Result<Delivered, Error> {
-        let path = &names.last;
-        let file = self.place(remote).open_in_place(path).await?;
-        // Half a file under the final name is worse than none, so from here on it is cleared away
-        // like a temporary one.
-        *progress = Progress::Writing(Names { temporary: path.clone(), ..names.clone() });
-        let sent = self.send(remote, file, content, path).await?;
         Ok(delivered(&names, &sent))
     }
 
@@ -175,57 +214,36 @@ impl Attempt<'_> {
         mut file: File,
         content: Content,
         path: &str,
+        acknowledged: &mut Point,
     ) -> Result<Sent, Error> {
-        let config = self.sftp.config;
-        let written = upload::write(remote, &file, content, config, path).await?;
-        remote
-            .flush_to_disk(&mut file)
-            .await
-            .map_err(|fault| fault.into_error(format!("flushing `{path}`")))?;
+        let left = content.size_bytes.saturating_sub(acknowledged.offset());
+        let stripes = self.open_stripes(path, left).await?;
+        let mut lanes = vec![Lane { remote, file: &file }];
+        lanes.extend(stripes.iter().map(Stripe::lane));
+        let mut upload = Upload::new(lanes, acknowledged.clone(), self.sftp.config, path);
+        let ending = upload.run(content.chunks, self.clock.stop_at, acknowledged).await;
+        let end = upload.into_end();
+        if ending.is_ok() {
+            Stripe::close(stripes, path).await?;
+        } else {
+            Stripe::abandon(stripes).await;
+        }
+        let ending = ending?;
+        if ending == Ending::Complete {
+            remote
+                .flush_to_disk(&mut file)
+                .await
+                .map_err(|fault| fault.into_error(format!("flushing `{path}`")))?;
+        }
         remote
             .close_file(file)
             .await
             .map_err(|fault| fault.into_error(format!("closing `{path}`")))?;
-        let verified = self.verify(remote, path, &written).await?;
-        Ok(Sent { written, verified })
-    }
-
-    async fn verify(
-        &self,
-        remote: &Remote,
-        path: &str,
-        written: &Written,
-    ) -> Result<Verified, Error> {
-        let config = self.sftp.config;
-        match config.sftp_verify {
-            Verify::None => Ok(Verified::None),
-            Verify::Size => match remote.size(path).await {
-                Ok(Some(found)) if found == written.size_bytes => Ok(Verified::Size),
-                Ok(Some(found)) => Err(Error::SizeMismatch {
-                    path: path.to_owned(),
-                    written: written.size_bytes,
-                    found,
-                }),
-                Err(Fault::Lost(error)) => Err(error),
-                Ok(None) | Err(Fault::Refused(..)) => {
-                    tracing::warn!(
-                        remote_path = path,
-                        "the server does not tell the size of the written file"
-                    );
-                    Ok(Verified::None)
-                }
-            },
-            Verify::Readback => {
-                let read = upload::read_back(remote, path, written.size_bytes, config).await;
-                let sha256 =
-                    read.map_err(|fault| fault.into_error(format!("reading `{path}` back")))?;
-                if sha256 == written.sha256 {
-                    Ok(Verified::Readback)
-                } else {
-                    Err(Error::ContentMismatch { path: path.to_owned() })
-                }
-            }
+        if ending == Ending::TimeUp {
+            return Err(self.time_up());
         }
+        let verified = self.verify(remote, path, &end).await?;
+        Ok(Sent { size_bytes: end.offset(), sha256: end.sha256(), verified })
     }
 
     fn place<'r>(&'r self, remote: &'r Remote) -> Place<'r> {
@@ -271,8 +289,8 @@ impl Attempt<'_> {
                 if !same_size {
                     return Err(exists());
                 }
-                let ours = upload::hash(self.parcel.source.open(0).await?).await?;
-                match upload::read_back(remote, path, size_bytes, config).await {
+                let ours = check::hash(self.parcel.source.open(0).await?).await?;
+                match check::read_back(remote, path, size_bytes, config).await {
                     Ok(theirs) if theirs == ours => Ok(already(Some(ours), Verified::Readback)),
                     Err(Fault::Lost(error)) => Err(error),
                     Ok(_) | Err(Fault::Refused(..)) => Err(exists()),
@@ -283,6 +301,7 @@ impl Attempt<'_> {
 
     fn outcome(&self, delivered: Delivered, host_key: PresentedKey) -> Outcome {
         let already_there = delivered.already_there;
+        let elapsed = self.clock.started.elapsed();
         let receipt = Receipt {
             transport: "sftp",
             remote_path: delivered.path,
@@ -293,7 +312,7 @@ impl Attempt<'_> {
             verified: delivered.verified,
             host_key: Some(host_key.text),
             host_key_verified: Some(host_key.is_pinned),
-            duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            duration_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             attempts: self.number,
         };
         if already_there { Outcome::AlreadyThere(receipt) } else { Outcome::Delivered(receipt) }
@@ -301,9 +320,7 @@ impl Attempt<'_> {
 
     /// Removes what a delivery that has failed for good may have left behind.
     pub(super) async fn clear_away(&self, progress: &Progress) {
-        let (Progress::Writing(names) | Progress::Renaming(names, _)) = progress else {
-            return;
-        };
+        let Some(names) = &progress.names else { return };
         let clear = async {
             let connection = Connection::open(self.sftp).await?;
             let remote = Remote::start(&connection, CLEARING).await?;
@@ -328,7 +345,7 @@ impl Attempt<'_> {
 async fn settle(remote: &Remote, names: &Names, sent: &Sent) -> Result<Option<Delivered>, Error> {
     match remote.size(&names.temporary).await {
         Err(Fault::Refused(Refusal::NoSuchFile, _)) => {}
-        Ok(Some(found)) if found != sent.written.size_bytes => return Ok(None),
+        Ok(Some(found)) if found != sent.size_bytes => return Ok(None),
         Ok(_) => publish(remote, names).await?,
         // Where looking is forbidden, the rename itself tells whether there is something to rename.
         Err(Fault::Refused(..)) => match remote.rename(&names.temporary, &names.last).await {
@@ -344,25 +361,6 @@ async fn settle(remote: &Remote, names: &Names, sent: &Sent) -> Result<Option<De
     Ok(Some(delivered(names, sent)))
 }
 
-/// Checks the size under the final name. That the file is not there, or can not be looked at, is
-/// no failure: recipients take files away, and some servers do not let anybody look.
-async fn check_published(remote: &Remote, path: &str, sent: &Sent) -> Result<(), Error> {
-    let written = sent.written.size_bytes;
-    match remote.size(path).await {
-        Ok(Some(found)) if found != written => {
-            Err(Error::SizeMismatch { path: path.to_owned(), written, found })
-        }
-        Ok(_) => Ok(()),
-        Err(_) => {
-            tracing::info!(
-                remote_path = path,
-                "the delivered file can not be seen under its final name"
-            );
-            Ok(())
-        }
-    }
-}
-
 /// Whether nothing more can be done on the connection.
 pub(super) fn is_broken(error: &Error) -> bool {
     matches!(error, Error::ConnectionLost { .. } | Error::TimedOut { .. })
@@ -372,8 +370,8 @@ fn delivered(names: &Names, sent: &Sent) -> Delivered {
     Delivered {
         already_there: false,
         path: names.last.clone(),
-        size_bytes: sent.written.size_bytes,
-        sha256: Some(sent.written.sha256.clone()),
+        size_bytes: sent.size_bytes,
+        sha256: Some(sent.sha256.clone()),
         verified: sent.verified,
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use job::{
     FileName,
-    transport::{RemoteDirectory, SftpConfig, Sidecar, remote_file_name},
+    transport::{RemoteDirectory, SftpConfig, Sidecar, WriteMode, remote_file_name},
 };
 use sha2::{Digest, Sha256};
 
@@ -16,10 +16,13 @@ const NAME_BYTES_MAX: usize = 255;
 /// Where a file goes and what it is called on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Names {
+    /// Which version of the file they are for.
+    pub(super) version: String,
     /// The path under which the recipient expects the file.
     pub(super) last: String,
     /// The path under which it is written. The same file of the same run has the same one, so a
-    /// later attempt finds what an earlier one left behind.
+    /// later attempt finds what an earlier one left behind. Where the configuration asks for
+    /// writing in place it is the last one.
     pub(super) temporary: String,
     /// The path where an old file waits while the new one takes its place.
     pub(super) aside: String,
@@ -33,8 +36,7 @@ impl Names {
         parcel: &Parcel<'_>,
         version: &str,
     ) -> Result<Self, Error> {
-        let mark = mark(parcel.run_id.as_str(), version);
-        Ok(Self::of(config, directory, &file_name(config, parcel)?, &mark))
+        Ok(Self::of(config, directory, parcel, &file_name(config, parcel)?, version))
     }
 
     /// The names for the second file beside what `parcel` holds.
@@ -46,16 +48,27 @@ impl Names {
     ) -> Result<Self, Error> {
         let name = format!("{}{}", file_name(config, parcel)?, sidecar.suffix());
         let name = name.parse().map_err(Error::FileName)?;
-        let mark = mark(parcel.run_id.as_str(), sidecar.suffix());
-        Ok(Self::of(config, directory, &name, &mark))
+        Ok(Self::of(config, directory, parcel, &name, sidecar.suffix()))
     }
 
-    fn of(config: &SftpConfig, directory: &RemoteDirectory, name: &FileName, mark: &str) -> Self {
+    fn of(
+        config: &SftpConfig,
+        directory: &RemoteDirectory,
+        parcel: &Parcel<'_>,
+        name: &FileName,
+        version: &str,
+    ) -> Self {
+        let mark = mark(parcel.run_id.as_str(), version);
         let path =
-            |suffix: &str| directory.join(&beside(&config.sftp_temp_prefix, name, mark, suffix));
+            |suffix: &str| directory.join(&beside(&config.sftp_temp_prefix, name, &mark, suffix));
+        let last = directory.join(name.as_str());
         Self {
-            last: directory.join(name.as_str()),
-            temporary: path(&config.sftp_temp_suffix),
+            version: version.to_owned(),
+            temporary: match config.sftp_write_mode {
+                WriteMode::Temp => path(&config.sftp_temp_suffix),
+                WriteMode::Direct => last.clone(),
+            },
+            last,
             aside: path(".bak"),
         }
     }

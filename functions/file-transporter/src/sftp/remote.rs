@@ -2,7 +2,7 @@
 
 use std::{io::SeekFrom, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
 use openssh_sftp_client::{
     Error as SftpError, Sftp as Client, SftpOptions, error::SftpErrorKind, file::File, fs::Fs,
 };
@@ -23,7 +23,8 @@ const CLOSE: Duration = Duration::from_secs(5);
 pub(super) struct Remote {
     client: Client,
     link: Link,
-    limit: Duration,
+    /// For every request; while a file is written, for progress.
+    pub(super) limit: Duration,
 }
 
 /// Why a request failed.
@@ -114,8 +115,12 @@ impl Remote {
         action: &str,
         work: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
-        let late = || Fault::Lost(self.link.timed_out(action, self.limit));
+        let late = || Fault::Lost(self.too_late(action));
         timeout(self.limit, work).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    pub(super) fn too_late(&self, action: &str) -> Error {
+        self.link.timed_out(action, self.limit)
     }
 
     fn fs(&self) -> Fs {
@@ -136,8 +141,42 @@ impl Remote {
         self.answer("opening the file", options.open(path)).await
     }
 
+    /// Opens a file for writing that is there, as it is.
+    pub(super) async fn open_as_it_is(&self, path: &str) -> Result<File, Fault> {
+        let mut options = self.client.options();
+        options.write(true);
+        self.answer("opening the file", options.open(path)).await
+    }
+
     pub(super) async fn open_for_reading(&self, path: &str) -> Result<File, Fault> {
         self.answer("opening the file", self.client.open(path)).await
+    }
+
+    /// Writes `pieces`, one behind the other, at `offset`. Returns how many bytes the server takes
+    /// in one request, if they had to be written in several.
+    ///
+    /// The library takes the bytes as they are, without a copy, only by this call.
+    pub(super) async fn write(
+        &self,
+        mut file: File,
+        offset: u64,
+        mut pieces: Vec<Bytes>,
+    ) -> Result<Option<usize>, Fault> {
+        let request = async {
+            file.seek(SeekFrom::Start(offset)).await?;
+            let first = file.write_zero_copy(&pieces).await?;
+            let mut written = first;
+            pieces.retain_mut(|piece| {
+                let done = piece.len().min(written);
+                piece.advance(done);
+                written -= done;
+                !piece.is_empty()
+            });
+            let max = (!pieces.is_empty()).then_some(first);
+            file.write_all_zero_copy(&mut pieces).await?;
+            Ok(max)
+        };
+        self.outcome("writing the file", request).await
     }
 
     /// At most `length` bytes from `offset` on; none at the file's end.

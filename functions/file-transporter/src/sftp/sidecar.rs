@@ -5,11 +5,12 @@ use futures_util::{StreamExt, stream};
 use job::transport::Sidecar;
 
 use super::{
-    attempt::{Attempt, Delivered, Progress, is_broken},
+    attempt::{Attempt, Delivered, is_broken},
+    check,
     names::{Names, file_name},
+    progress::Progress,
     publish::withdraw,
     remote::Remote,
-    upload,
 };
 use crate::{error::Error, source::Content};
 
@@ -26,15 +27,14 @@ impl Attempt<'_> {
             (Sidecar::Done, _) => String::new(),
             (Sidecar::Sha256, Some(sha256)) => self.checksum_line(sha256)?,
             (Sidecar::Sha256, None) => {
-                let sha256 = upload::hash(self.parcel.source.open(0).await?).await?;
+                let sha256 = check::hash(self.parcel.source.open(0).await?).await?;
                 self.checksum_line(&sha256)?
             }
         };
         let names = Names::of_sidecar(sftp.config, &sftp.directory, self.parcel, sidecar)?;
-        let mut progress = Progress::Nothing;
-        let written = self.write(remote, names, content(text), &mut progress).await;
-        if let (Err(error), Progress::Writing(names) | Progress::Renaming(names, _)) =
-            (&written, &progress)
+        let mut progress = Progress::default();
+        let written = self.write(remote, names, content(text), None, &mut progress).await;
+        if let (Err(error), Some(names)) = (&written, &progress.names)
             && !is_broken(error)
         {
             withdraw(remote, names).await;
