@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::{Fault, State, files::Files};
+use crate::{Fault, State, files::Files, gate::Gate};
 
 /// The handler of one connection.
 pub(crate) struct Session {
@@ -170,9 +170,14 @@ impl Handler for Session {
             self.channels.insert(id, channel);
             return Ok(());
         }
-        let faults = self.state.faults.at(self.number).collect();
+        let faults: Vec<_> = self.state.faults.at(self.number).collect();
+        let gate = faults.iter().copied().find_map(Gate::of);
         let files = Files::new(self.state.root.clone(), faults, self.cut.clone());
-        russh_sftp::server::run(channel.into_stream(), files).await;
+        let stream = channel.into_stream();
+        match gate {
+            None => russh_sftp::server::run(stream, files).await,
+            Some(gate) => russh_sftp::server::run(gate.before(stream, &self.cut), files).await,
+        }
         Ok(())
     }
 }

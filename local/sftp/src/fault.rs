@@ -19,6 +19,15 @@ pub enum Fault {
     SilentSftp,
     /// The `sftp` subsystem prints a text before it speaks SFTP.
     NoisySftp,
+    /// The connection is lost instead of the arrival of the SFTP request with this number on a
+    /// connection, counted from 1, which is the greeting.
+    DropBeforeRequest(u32),
+    /// The request with this number is done, but the connection is lost before its answer.
+    DropBeforeAnswer(u32),
+    /// The request with this number is done, and from its answer on nothing is answered any more.
+    SilentFromAnswer(u32),
+    /// Of connections with this number, counted from 0, and later ones none is accepted.
+    RefuseConnectionsFrom(usize),
     /// The connection is lost after so many bytes.
     DropAfterBytes(u64),
     /// Nothing is answered any more after so many bytes.
@@ -73,6 +82,12 @@ impl Faults {
     /// Whether connection `number`, counted from 0, has this fault.
     pub(crate) fn has(&self, number: usize, fault: Fault) -> bool {
         self.at(number).any(|known| known == fault)
+    }
+
+    /// Whether connection `number`, counted from 0, is one too many.
+    pub(crate) fn refuses_connection(&self, number: usize) -> bool {
+        let from = |fault| matches!(fault, Fault::RefuseConnectionsFrom(first) if number >= first);
+        self.at(number).any(from)
     }
 
     /// The faults of connection `number`, counted from 0.

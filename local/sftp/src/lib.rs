@@ -10,6 +10,7 @@
 mod connection;
 mod fault;
 mod files;
+mod gate;
 mod host_key;
 mod login;
 mod paths;
@@ -219,6 +220,9 @@ async fn accept(listener: TcpListener, state: Arc<State>, stop: CancellationToke
 }
 
 async fn serve(stream: TcpStream, number: usize, state: Arc<State>, cut: CancellationToken) {
+    if state.faults.refuses_connection(number) {
+        return;
+    }
     if state.faults.has(number, Fault::Silent) {
         cut.cancelled().await;
         return;
