@@ -2,8 +2,12 @@
 
 mod by_reference;
 mod faults;
+mod line;
 mod login;
 mod openssh;
 mod partner;
+mod phases;
 mod policy;
+mod resume;
 mod secrets;
+mod sshd;

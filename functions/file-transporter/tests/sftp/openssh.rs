@@ -1,167 +1,22 @@
 //! The same deliveries against OpenSSH's own server, where it is installed.
 
-use std::{
-    fs,
-    net::{Ipv4Addr, TcpListener},
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
+use file_transporter::Outcome;
 use job::ErrorName;
-use russh::keys::{
-    Algorithm, HashAlg, PrivateKey,
-    key::safe_rng,
-    ssh_key::{LineEnding, private::RsaKeypair},
-};
+use russh::keys::{Algorithm, HashAlg, PrivateKey, key::safe_rng, ssh_key::LineEnding};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::partner::{Memory, deliver_to, file, files_below, summary};
-
-const SSHD: &str = "/usr/sbin/sshd";
+use crate::{
+    line::{Line, Way, Weather},
+    partner::{Memory, deliver_to, file, files_below, invoke, summary},
+    sshd::{Account, OpenSsh, is_root, missing},
+};
 
 const SFTP: &str = "Subsystem sftp internal-sftp";
 /// What servers of 2010 have.
 const OLD: &str = "KexAlgorithms diffie-hellman-group14-sha1\nCiphers aes128-cbc\nMACs hmac-sha1\n\
                    HostKeyAlgorithms ssh-rsa\nPubkeyAcceptedAlgorithms ssh-rsa\n";
-
-/// OpenSSH's server with a configuration of its own, on loopback, for the user who runs the test.
-struct OpenSsh {
-    process: Child,
-    folder: TempDir,
-    port: u16,
-    user: String,
-    user_key: PrivateKey,
-    host_key: PrivateKey,
-    rsa_key: PrivateKey,
-}
-
-impl OpenSsh {
-    /// Starts the server; nothing if there is none on this machine and none is required.
-    ///
-    /// `lines` are added to its configuration.
-    async fn start(lines: &str) -> Option<Self> {
-        if !Path::new(SSHD).exists() {
-            assert!(
-                !servers_are_required(),
-                "`{SSHD}` is not there, and ATHENA_WORKFLOW_REQUIRE_SERVERS is 1"
-            );
-            eprintln!("skipped: `{SSHD}` is not there");
-            return None;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
-        let [user_key, host_key] =
-            [(); 2].map(|()| PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap());
-        write_private(&path.join("host_key"), &host_key.to_openssh(LineEnding::LF).unwrap());
-        fs::create_dir(path.join("files")).unwrap();
-        let rsa_key = PrivateKey::from(RsaKeypair::random(&mut safe_rng(), 2048).unwrap());
-        // The server's RSA key lets the user in, too: for servers that know nothing newer.
-        let authorized = [&user_key, &rsa_key].map(|key| key.public_key().to_openssh().unwrap());
-        write_private(&path.join("authorized_keys"), &authorized.join("\n"));
-        write_private(&path.join("rsa_key"), &rsa_key.to_openssh(LineEnding::LF).unwrap());
-        if fs::create_dir_all("/run/sshd").is_err() {
-            eprintln!("`/run/sshd` could not be made; OpenSSH wants it when it runs as root");
-        }
-        let (process, port) = run(path, lines).await;
-        Some(Self { process, port, user: user_name(), user_key, host_key, rsa_key, folder })
-    }
-
-    fn transporter(&self, changes: &Value) -> Value {
-        let mut config = json!({
-            "sftp_host": "127.0.0.1",
-            "sftp_port": self.port,
-            "sftp_user": self.user,
-            "sftp_private_key": self.user_key.to_openssh(LineEnding::LF).unwrap().as_str(),
-            "sftp_host_keys": [self.host_key.public_key().to_openssh().unwrap()],
-            "sftp_path": self.folder.path().join("files/in/daily").to_str().unwrap(),
-        });
-        for (field, value) in changes.as_object().unwrap() {
-            config[field] = value.clone();
-        }
-        json!({ "type": "sftp", "config": config })
-    }
-
-    /// Delivers the file twice, and expects exactly it and the outcome `expected` both times.
-    async fn check_twice(&self, changes: Value, expected: Result<u32, ErrorName>) {
-        for _ in 0..2 {
-            let result = deliver_to(self.transporter(&changes), &Memory::new(file())).await;
-            let log = || fs::read_to_string(self.folder.path().join("log")).unwrap();
-            assert_eq!(summary(&result), expected, "{result:?}\n{}", log());
-            let files = files_below(&self.folder.path().join("files"));
-            match expected {
-                Ok(_) => assert!(
-                    files == [("in/daily/report.zip".to_owned(), file())].into(),
-                    "{:?}",
-                    files.keys()
-                ),
-                Err(_) => assert_eq!(files.keys().collect::<Vec<_>>(), Vec::<&String>::new()),
-            }
-        }
-    }
-}
-
-/// Runs the server at a free port. Another process may take a port between its choice and its
-/// use; then the server ends, and another port is tried.
-async fn run(folder: &Path, lines: &str) -> (Child, u16) {
-    let log = folder.join("log");
-    for _ in 0..5 {
-        let port = free_port();
-        let configuration = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_key\nHostKey {0}/rsa_key\nAuthorizedKeysFile {0}/authorized_keys\n\
-             PidFile none\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nStrictModes no\n\
-             PermitRootLogin prohibit-password\n{lines}\n",
-            folder.display()
-        );
-        fs::write(folder.join("sshd_config"), configuration).unwrap();
-        let mut process = Command::new(SSHD)
-            .args(["-D", "-e", "-f"])
-            .arg(folder.join("sshd_config"))
-            .stderr(fs::File::create(&log).unwrap())
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        while process.try_wait().unwrap().is_none() {
-            if fs::read_to_string(&log).unwrap().contains("Server listening on") {
-                return (process, port);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-    panic!("OpenSSH does not start: {}", fs::read_to_string(log).unwrap());
-}
-
-impl Drop for OpenSsh {
-    fn drop(&mut self) {
-        // Ended by its own process id; an error means that it has ended already.
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the switch that turns a skipped test into a failed one is for CI only"
-)]
-fn servers_are_required() -> bool {
-    std::env::var("ATHENA_WORKFLOW_REQUIRE_SERVERS").is_ok_and(|value| value == "1")
-}
-
-fn user_name() -> String {
-    let output = Command::new("id").arg("-un").output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
-fn write_private(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-}
 
 #[tokio::test]
 async fn openssh_takes_a_delivery_by_key() {
@@ -180,12 +35,186 @@ async fn openssh_takes_a_delivery_by_key() {
 
 #[tokio::test]
 async fn openssh_without_some_of_its_requests_takes_it_too() {
-    for refused in ["posix-rename", "posix-rename,fsync,limits", "stat,lstat,fsync"] {
+    for refused in [
+        "posix-rename",
+        "posix-rename,fsync,limits",
+        "stat,lstat,fsync",
+        "read,readdir,opendir,stat,lstat,fstat",
+    ] {
         let Some(server) = OpenSsh::start(&format!("{SFTP} -P {refused}")).await else {
             return;
         };
         server.check_twice(json!({}), Ok(1)).await;
+        server
+            .check_twice(
+                json!({ "sftp_connections": 4, "sftp_write_size": 8192, "sftp_max_in_flight": 2 }),
+                Ok(1),
+            )
+            .await;
     }
+    // Without `mkdir` the directory has to be there.
+    let Some(server) =
+        OpenSsh::start(&format!("{SFTP} -P stat,lstat,mkdir,posix-rename,fsync")).await
+    else {
+        return;
+    };
+    server.check_twice(json!({}), Err(ErrorName::TransportPermission)).await;
+    fs::create_dir_all(server.files().join("in/daily")).unwrap();
+    server.check_twice(json!({}), Ok(1)).await;
+}
+
+#[tokio::test]
+async fn openssh_that_locks_its_users_in_takes_absolute_and_relative_paths() {
+    if !is_root() {
+        return missing("root, to lock users in").unwrap_or(());
+    }
+    let Some(server) = OpenSsh::start(&format!("{SFTP}\nChrootDirectory {{files}}")).await else {
+        return;
+    };
+    for path in ["/in/daily", "in/daily/", "~/in/daily"] {
+        server.check_twice(json!({ "sftp_path": path }), Ok(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn openssh_without_room_for_the_file_keeps_the_old_one() {
+    // Blocks are of 512 bytes in some shells and of 1024 in others: less than the file in both.
+    let limited = "trap '' XFSZ; ulimit -f 250; exec";
+    let Some(server) = OpenSsh::start_as(limited, SFTP).await else {
+        return;
+    };
+    let place = server.files().join("report.zip");
+    fs::write(&place, "last week's report").unwrap();
+    let changes = json!({ "sftp_path": server.files().to_str().unwrap() });
+    for write_bytes in [32_768, 261_120] {
+        let mut changes = changes.clone();
+        changes["sftp_write_size"] = json!(write_bytes);
+        let result = deliver_to(server.transporter(&changes), &Memory::new(file())).await;
+        assert_eq!(
+            summary(&result),
+            Err(ErrorName::TransportRemote),
+            "{result:?}\n{}",
+            server.log()
+        );
+        let kept = [("report.zip".to_owned(), b"last week's report".to_vec())];
+        assert!(files_below(&server.files()) == kept.into(), "{write_bytes}");
+    }
+}
+
+#[tokio::test]
+async fn openssh_without_sftp_or_with_a_text_before_it_is_reported() {
+    for subsystem in
+        ["Subsystem other internal-sftp", "Subsystem sftp /bin/echo Welcome to this server"]
+    {
+        let Some(server) = OpenSsh::start(subsystem).await else {
+            return;
+        };
+        server.check_twice(json!({}), Err(ErrorName::TransportConfig)).await;
+    }
+}
+
+#[tokio::test]
+async fn openssh_takes_a_file_in_several_invocations_and_by_several_connections() {
+    let Some(server) = OpenSsh::start(SFTP).await else {
+        return;
+    };
+    for connections in [1, 4] {
+        let changes = json!({
+            "sftp_connections": connections, "sftp_write_size": 8192, "sftp_max_in_flight": 2, "sftp_verify": "readback",
+        });
+        server.check_twice(changes.clone(), Ok(1)).await;
+        let source = Memory { stalls_after: Some(200_000), ..Memory::new(file()) };
+        let transporter = server.transporter(&changes);
+        let first = invoke(transporter.clone(), &source, None, Duration::from_secs(5)).await;
+        let Ok(Outcome::InProgress { checkpoint }) = first else { panic!("{first:?}") };
+        assert_eq!(checkpoint.acknowledged_bytes, 196_608);
+        let rest = Memory::new(file());
+        let second = invoke(transporter, &rest, Some(checkpoint), Duration::from_secs(870)).await;
+        assert!(matches!(second, Ok(Outcome::Delivered(_))), "{second:?}");
+        assert_eq!(rest.opened(), [196_608]);
+        let files = files_below(&server.files());
+        assert!(files == [("in/daily/report.zip".to_owned(), file())].into());
+    }
+}
+
+#[tokio::test]
+async fn a_line_to_openssh_that_breaks_or_falls_silent_costs_an_attempt() {
+    let Some(server) = OpenSsh::start(SFTP).await else {
+        return;
+    };
+    for weather in [
+        Weather::Cut(Way::ToServer, 1000),
+        Weather::Cut(Way::ToClient, 3000),
+        Weather::Cut(Way::ToServer, 50_000),
+        Weather::Cut(Way::ToServer, 200_000),
+        Weather::Cut(Way::ToServer, 304_000),
+        Weather::Mute(Way::ToServer, 200_000),
+        Weather::Mute(Way::ToClient, 3000),
+    ] {
+        let first = move |number| if number == 0 { weather } else { Weather::Fine };
+        let line = Line::to(([127, 0, 0, 1], server.port).into(), first).await;
+        let changes = json!({
+            "sftp_port": line.port, "sftp_idle_timeout_s": 2, "sftp_connect_timeout_s": 2, "sftp_write_size": 32_768,
+        });
+        let result = deliver_to(server.transporter(&changes), &Memory::new(file())).await;
+        assert!(matches!(summary(&result), Ok(1..=2)), "{weather:?}: {result:?}\n{}", server.log());
+        let files = files_below(&server.files());
+        assert!(files == [("in/daily/report.zip".to_owned(), file())].into(), "{weather:?}");
+    }
+}
+
+/// Logs in to a server for the account, with the methods that `authentication` asks for.
+async fn check_account(authentication: &str, changes: Value, expected: Result<u32, ErrorName>) {
+    let Some(account) = Account::find() else {
+        return;
+    };
+    let lines = format!("{SFTP}\nUsePAM yes\n{authentication}");
+    let Some(server) = OpenSsh::start(&lines).await else {
+        return;
+    };
+    let place = server.files().join("in/daily");
+    fs::create_dir_all(&place).unwrap();
+    // Whoever may not list a folder may still put something into it.
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o733)).unwrap();
+    let mut all = json!({
+        "sftp_user": account.name, "sftp_password": account.password, "sftp_private_key": null,
+    });
+    for (field, value) in changes.as_object().unwrap() {
+        all[field] = if value == "the user's" {
+            json!(server.user_key.to_openssh(LineEnding::LF).unwrap().as_str())
+        } else {
+            value.clone()
+        };
+    }
+    server.check_twice(all, expected).await;
+}
+
+#[tokio::test]
+async fn a_real_account_logs_in_with_its_password_and_by_answering() {
+    let password = "PasswordAuthentication yes\nAuthenticationMethods password";
+    check_account(password, json!({}), Ok(1)).await;
+    check_account(password, json!({ "sftp_password": "hunter2" }), Err(ErrorName::TransportAuth))
+        .await;
+    let interactive =
+        "KbdInteractiveAuthentication yes\nAuthenticationMethods keyboard-interactive";
+    check_account(interactive, json!({}), Ok(1)).await;
+    check_account(
+        interactive,
+        json!({ "sftp_password": "hunter2" }),
+        Err(ErrorName::TransportAuth),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_real_account_logs_in_with_a_key_and_then_its_password() {
+    let key = json!({ "sftp_private_key": "the user's" });
+    let password = "PasswordAuthentication yes\nAuthenticationMethods publickey,password";
+    check_account(password, key.clone(), Ok(1)).await;
+    check_account(password, json!({}), Err(ErrorName::TransportAuth)).await;
+    let interactive =
+        "KbdInteractiveAuthentication yes\nAuthenticationMethods publickey,keyboard-interactive";
+    check_account(interactive, key, Ok(1)).await;
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -18,13 +18,17 @@ use aws_io::{
     secrets::{Freshness, SecretError},
 };
 use bytes::Bytes;
-use file_transporter::{Content, Delivery, Error, Outcome, Receipt, SecretReader, Source, deliver};
+use file_transporter::{
+    Checkpoint, Content, Delivery, Error, Outcome, Receipt, SecretReader, Source, deliver,
+};
 use futures_util::{StreamExt, stream};
 use job::{ErrorName, S3Location, SecretReference, error::Chain};
 use local_sftp::{Config, Faults, Server};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::line::Line;
 
 pub(crate) const USER: &str = "acme";
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -44,25 +48,34 @@ pub(crate) fn file() -> Vec<u8> {
 /// A file in memory, in chunks that have nothing to do with the size of a write.
 pub(crate) struct Memory {
     pub(crate) bytes: Vec<u8>,
-    /// After so many bytes reading fails.
+    pub(crate) version: String,
+    /// After so many bytes of the file reading fails.
     pub(crate) breaks_after: Option<usize>,
-    pub(crate) opened: AtomicUsize,
+    /// After so many bytes of the file nothing more comes, and no end either.
+    pub(crate) stalls_after: Option<usize>,
+    /// Where it was opened.
+    pub(crate) opened: Mutex<Vec<u64>>,
 }
 
 impl Memory {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, breaks_after: None, opened: AtomicUsize::new(0) }
+        let version = format!("\"{}\"", bytes.len());
+        Self { bytes, version, breaks_after: None, stalls_after: None, opened: Mutex::default() }
+    }
+
+    pub(crate) fn opened(&self) -> Vec<u64> {
+        self.opened.lock().unwrap().clone()
     }
 }
 
 #[async_trait]
 impl Source for Memory {
     async fn open(&self, offset: u64) -> Result<Content, StorageError> {
-        self.opened.fetch_add(1, Ordering::SeqCst);
-        let end = self.breaks_after.unwrap_or(self.bytes.len());
+        self.opened.lock().unwrap().push(offset);
         let begin = usize::try_from(offset).unwrap();
-        let chunks =
-            self.bytes[begin..end].chunks(50_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk)));
+        let end = self.breaks_after.or(self.stalls_after).unwrap_or(self.bytes.len());
+        let chunks = self.bytes[begin..end.max(begin)].chunks(50_000);
+        let chunks = chunks.map(|chunk| Ok(Bytes::copy_from_slice(chunk)));
         let broken = self.breaks_after.map(|_| {
             Err(StorageError::Unavailable {
                 action: "reading",
@@ -70,12 +83,13 @@ impl Source for Memory {
                 source: "the connection broke".into(),
             })
         });
-        let chunks: Vec<_> = chunks.chain(broken).collect();
-        Ok(Content {
-            size_bytes: self.bytes.len() as u64,
-            version: format!("\"{}\"", self.bytes.len()),
-            chunks: stream::iter(chunks).boxed(),
-        })
+        let chunks = stream::iter(chunks.chain(broken).collect::<Vec<_>>());
+        let chunks = match self.stalls_after {
+            None => chunks.boxed(),
+            Some(_) => chunks.chain(stream::pending()).boxed(),
+        };
+        let size_bytes = self.bytes.len() as u64;
+        Ok(Content { size_bytes, version: self.version.clone(), chunks })
     }
 }
 
@@ -129,6 +143,13 @@ impl Partner {
             config[field] = value.clone();
         }
         json!({ "type": "sftp", "config": config })
+    }
+
+    /// The job's transporter for this server behind `line`.
+    pub(crate) fn transporter_by(&self, line: &Line, changes: &Value) -> Value {
+        let mut transporter = self.transporter(changes);
+        transporter["config"]["sftp_port"] = json!(line.port);
+        transporter
     }
 
     /// Everything that is in the partner's folder, hidden files too.
@@ -195,15 +216,36 @@ async fn outcome_with(
     source: &Memory,
     secrets: &dyn SecretReader,
 ) -> Result<Outcome, Error> {
+    call(transporter, source, secrets, None, Duration::from_secs(870)).await
+}
+
+/// One invocation of the function, which goes on at a checkpoint and has a time limit.
+pub(crate) async fn invoke(
+    transporter: Value,
+    source: &Memory,
+    checkpoint: Option<Checkpoint>,
+    time: Duration,
+) -> Result<Outcome, Error> {
+    call(transporter, source, &NoSecrets, checkpoint, time).await
+}
+
+async fn call(
+    transporter: Value,
+    source: &Memory,
+    secrets: &dyn SecretReader,
+    checkpoint: Option<Checkpoint>,
+    time: Duration,
+) -> Result<Outcome, Error> {
+    // The state machine keeps it as JSON.
     let delivery: Delivery = serde_json::from_value(json!({
         "run_id": "run-1",
         "source": { "bucket": "bucket", "key": "zips/run-1.zip", "etag": "\"x\"", "size_bytes": 1 },
         "file_name": "report.zip",
         "transporter": transporter,
+        "checkpoint": checkpoint,
     }))
     .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(870);
-    let result = deliver(&delivery, source, secrets, deadline).await;
+    let result = deliver(&delivery, source, secrets, Instant::now() + time).await;
     if let Err(error) = &result {
         let shown = format!("{} {error:?}", Chain(error));
         assert!(
@@ -241,7 +283,7 @@ impl Watcher {
                     Ok(_) => {}
                     Err(error) => assert_eq!(error.kind(), io::ErrorKind::NotFound),
                 }
-                thread::sleep(Duration::from_micros(200));
+                thread::sleep(Duration::from_millis(1));
             }
             others
         });

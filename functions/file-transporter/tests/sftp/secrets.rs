@@ -8,7 +8,7 @@ use std::{
 use local_sftp::{Fault, Faults};
 use russh::keys::{Algorithm, PrivateKey, key::safe_rng, ssh_key::LineEnding};
 use serde_json::{Value, json};
-use tracing::Level;
+use tracing::{Dispatch, Level, subscriber::NoSubscriber};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::partner::{Memory, PASSWORD, Partner, deliver_to, file};
@@ -45,6 +45,9 @@ async fn check(faults: Faults, changes: Value, expected: &str) {
     let encrypted = key.encrypt(&mut safe_rng(), PASSPHRASE).unwrap();
     let text = encrypted.to_openssh(LineEnding::LF).unwrap().to_string();
     let log = Log::default();
+    // While a process has a single subscriber, a place in the program that another thread comes to
+    // first is taken for one that nobody listens to.
+    let _second = Dispatch::new(NoSubscriber::new());
     let subscriber =
         tracing_subscriber::fmt().with_max_level(Level::TRACE).with_writer(log.clone()).finish();
     {
