@@ -61,7 +61,8 @@ pub struct ShareFileConfig {
     /// Seconds until a connection must be there.
     #[serde(default)]
     pub sharefile_connect_timeout_s: Limited<1, 120, 15>,
-    /// Seconds without any progress until a request is given up.
+    /// Seconds without any progress until a request is given up; five times as many for the one that
+    /// ends an upload, because ShareFile may put the file together first.
     #[serde(default)]
     pub sharefile_idle_timeout_s: Limited<1, 600, 60>,
     /// How often one request is tried, a chunk for instance.
