@@ -158,7 +158,9 @@ fn collect_leaves(place: &str, value: &Value, traces: &mut Vec<Trace>) {
             }
         }
         Value::Array(values) => {
-            values.iter().for_each(|value| collect_leaves(place, value, traces));
+            for value in values {
+                collect_leaves(place, value, traces);
+            }
         }
         leaf => {
             let text = leaf.as_str().map_or_else(|| leaf.to_string(), str::to_owned);
@@ -170,7 +172,7 @@ fn collect_leaves(place: &str, value: &Value, traces: &mut Vec<Trace>) {
 async fn start() -> Scenario {
     let scenario = Scenario::start_with(|config| {
         config.sftp_password = PASSWORD.into();
-        config.log_filter = "debug".to_owned();
+        "debug".clone_into(&mut config.log_filter);
     })
     .await;
     scenario.put_query("one", "SELECT 1 AS one").await;

@@ -25,12 +25,12 @@ const CITIES: [&str; 8] =
 pub(crate) fn athena_result(size_bytes: usize) -> Vec<u8> {
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let mut result = Vec::with_capacity(size_bytes + 1024);
-    push_record(&mut result, COLUMNS.map(|name| format!("\"{name}\"")));
+    push_record(&mut result, &COLUMNS.map(|name| format!("\"{name}\"")));
     let mut orders = OrderGenerator::new(SCALE, 1, 1).iter();
     while result.len() < size_bytes {
         let order = orders.next().expect("the scale is large enough");
         let city = CITIES[random.below(CITIES.len())];
-        push_record(&mut result, values(&order, city).map(|value| as_athena(&value, &mut random)));
+        push_record(&mut result, &values(&order, city).map(|value| as_athena(&value, &mut random)));
     }
     result
 }
@@ -61,7 +61,7 @@ fn as_athena(value: &str, random: &mut Random) -> String {
     }
 }
 
-fn push_record(result: &mut Vec<u8>, values: [String; COLUMNS.len()]) {
+fn push_record(result: &mut Vec<u8>, values: &[String; COLUMNS.len()]) {
     result.extend_from_slice(values.join(",").as_bytes());
     result.push(b'\n');
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use aws_io::StorageError;
+use aws_io::{StorageError, sdk, secrets::Secrets};
 use file_transporter::{Content, Delivery, Source, deliver};
 use futures_util::StreamExt;
 use job::{S3Location, error::Chain};
@@ -69,7 +69,8 @@ async fn main() -> Result<(), String> {
     }))
     .map_err(|error| error.to_string())?;
     let deadline = Instant::now() + Duration::from_hours(1);
-    let outcome = deliver(&delivery, &LocalFile(file.into()), deadline).await;
+    let secrets = Secrets::new(&sdk::config().await, Instant::now);
+    let outcome = deliver(&delivery, &LocalFile(file.into()), &secrets, deadline).await;
     let outcome = outcome.map_err(|error| Chain(&error).to_string())?;
     serde_json::to_writer_pretty(std::io::stdout(), &outcome).map_err(|error| error.to_string())
 }

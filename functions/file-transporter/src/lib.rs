@@ -10,6 +10,7 @@
 mod credentials;
 mod delivery;
 mod error;
+mod hexadecimal;
 pub mod s3;
 pub mod sftp;
 pub mod sharefile;

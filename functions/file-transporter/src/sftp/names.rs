@@ -1,14 +1,12 @@
 //! The names that a delivery uses in the recipient's directory.
 
-use std::fmt::Write;
-
 use job::{
     FileName,
     transport::{RemoteDirectory, SftpConfig, Sidecar, WriteMode, remote_file_name},
 };
 use sha2::{Digest, Sha256};
 
-use crate::{delivery::Parcel, error::Error};
+use crate::{delivery::Parcel, error::Error, hexadecimal::hexadecimal};
 
 /// The longest name that file systems take.
 const NAME_BYTES_MAX: usize = 255;
@@ -89,15 +87,6 @@ fn beside(prefix: &str, name: &FileName, mark: &str, suffix: &str) -> String {
     let room = NAME_BYTES_MAX.saturating_sub(prefix.len() + 1 + mark.len() + suffix.len());
     let kept = name.as_str().floor_char_boundary(room);
     format!("{prefix}{}.{mark}{suffix}", &name.as_str()[..kept])
-}
-
-/// Bytes as hexadecimal digits.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing into a `String` can not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

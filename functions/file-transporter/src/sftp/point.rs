@@ -2,8 +2,8 @@
 
 use sha2::{Digest, Sha256, digest::common::hazmat::SerializableState};
 
-use super::names::hexadecimal;
 use crate::delivery::Checkpoint;
+use crate::hexadecimal::hexadecimal;
 
 /// The bytes that SHA-256 takes at a time. At multiples of it the hash's state holds no bytes of
 /// the file.

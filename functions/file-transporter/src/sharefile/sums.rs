@@ -3,6 +3,8 @@
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
+use crate::hexadecimal::hexadecimal;
+
 /// The sums of the bytes so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sums {
@@ -24,16 +26,16 @@ impl Sums {
 
     /// The MD5 in hexadecimal.
     pub(super) fn md5(&self) -> String {
-        format!("{:x}", self.md5.clone().finalize())
+        hexadecimal(&self.md5.clone().finalize())
     }
 
     /// The SHA-256 in hexadecimal.
     pub(super) fn sha256(&self) -> String {
-        format!("{:x}", self.sha256.clone().finalize())
+        hexadecimal(&self.sha256.clone().finalize())
     }
 }
 
 /// The MD5 of `bytes` in hexadecimal.
 pub(super) fn md5_of(bytes: &[u8]) -> String {
-    format!("{:x}", Md5::digest(bytes))
+    hexadecimal(&Md5::digest(bytes))
 }

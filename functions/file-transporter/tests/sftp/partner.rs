@@ -13,20 +13,18 @@ use std::{
 };
 
 use async_trait::async_trait;
-use aws_io::{
-    Failure, StorageError,
-    secrets::{Freshness, SecretError},
-};
+use aws_io::{Failure, StorageError};
 use bytes::Bytes;
 use file_transporter::{
     Checkpoint, Content, Delivery, Error, Outcome, Receipt, SecretReader, Source, deliver,
 };
 use futures_util::{StreamExt, stream};
-use job::{ErrorName, S3Location, SecretReference, error::Chain};
+use job::{ErrorName, S3Location, error::Chain};
 use local_sftp::{Config, Faults, Server};
-use secrecy::SecretString;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::no_secrets::NoSecrets;
 
 use crate::line::Line;
 
@@ -195,20 +193,6 @@ pub(crate) async fn deliver_with(
 /// Delivers `source` as [`deliver_to`] does, and tells how the invocation ended.
 pub(crate) async fn outcome_of(transporter: Value, source: &Memory) -> Result<Outcome, Error> {
     outcome_with(transporter, source, &NoSecrets).await
-}
-
-/// A store that is not asked.
-pub(crate) struct NoSecrets;
-
-#[async_trait]
-impl SecretReader for NoSecrets {
-    async fn read(
-        &self,
-        asked: &SecretReference,
-        _: Freshness,
-    ) -> Result<SecretString, SecretError> {
-        panic!("`{asked}` is read")
-    }
 }
 
 async fn outcome_with(

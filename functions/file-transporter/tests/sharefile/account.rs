@@ -22,6 +22,8 @@ use local_sharefile::{Account, Config, Faults, Server};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::no_secrets::NoSecrets;
+
 pub(crate) const CLIENT_SECRET: &str = "client+secret/of 7 words";
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// The path of the delivered file in the account.
@@ -200,7 +202,7 @@ pub(crate) async fn outcome_of(
     }))
     .unwrap();
     delivery.checkpoint = checkpoint;
-    let result = deliver(&delivery, source, Instant::now() + time).await;
+    let result = deliver(&delivery, source, &NoSecrets, Instant::now() + time).await;
     let shown = match &result {
         Ok(outcome) => format!("{outcome:?} {}", serde_json::to_string(outcome).unwrap()),
         Err(error) => format!("{} {error:?}", Chain(error)),

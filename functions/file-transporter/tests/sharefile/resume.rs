@@ -58,7 +58,12 @@ impl Recipient {
 }
 
 fn at(acknowledged_bytes: u64, invocations: u32) -> Checkpoint {
-    Checkpoint { version: "\"9000001\"".to_owned(), acknowledged_bytes, invocations }
+    Checkpoint {
+        version: "\"9000001\"".to_owned(),
+        acknowledged_bytes,
+        invocations,
+        sha256_state: None,
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,10 @@ use sha2::{Digest, Sha256};
 
 use crate::account::{Memory, PLACE, Partner, file, large_file, outcome_of, summary};
 
+fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
 fn count(partner: &Partner, wanted: Call) -> usize {
     partner.server.requests().iter().filter(|(call, _)| *call == wanted).count()
 }
@@ -28,8 +32,8 @@ async fn check(bytes: Vec<u8>, faults: Faults, changes: Value, expected: [usize;
         transport: "sharefile",
         remote_path: PLACE.to_owned(),
         bytes: bytes.len() as u64,
-        sha256: Some(format!("{:x}", Sha256::digest(&bytes))),
-        md5: Some(format!("{:x}", Md5::digest(&bytes))),
+        sha256: Some(hexadecimal(&Sha256::digest(&bytes))),
+        md5: Some(hexadecimal(&Md5::digest(&bytes))),
         item_id: receipt.item_id.clone(),
         verified: Verified::Md5,
         host_key: None,
