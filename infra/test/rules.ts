@@ -1,0 +1,283 @@
+/** The rules of the house: what must hold of every stack, whatever its settings are. */
+
+import { EVERY_RESOURCE } from "../grants";
+import type { Resource, SynthesizedStack, Value } from "./synth";
+
+type Statement = Record<string, Value> & {
+  Sid: string;
+  Effect: string;
+  Action: string[];
+  Resource?: string[];
+};
+
+/** A policy document of the stack, and where it stands. */
+export interface PolicyDocument {
+  at: string;
+  /** Whether it is a role's permissions, its trust, or the policy of a resource. */
+  kind: "permissions" | "trust" | "resource";
+  document: { Version: string; Statement: Statement[] };
+}
+
+const POLICIES: [type: string, field: string, kind: PolicyDocument["kind"]][] = [
+  ["aws:iam/role:Role", "assumeRolePolicy", "trust"],
+  ["aws:iam/rolePolicy:RolePolicy", "policy", "permissions"],
+  ["aws:kms/key:Key", "policy", "resource"],
+  ["aws:s3/bucketPolicy:BucketPolicy", "policy", "resource"],
+  ["aws:sns/topicPolicy:TopicPolicy", "policy", "resource"],
+];
+
+/** Actions with a wildcard, by their statements. */
+const EVERY_ACTION: Record<string, string> = {
+  AdministerKey: "without it nobody could change the key any more",
+  OnlyOverTls: "it denies",
+};
+
+/** Statements for a service without a condition on whom it acts for. */
+const ANYONE: Record<string, string> = {
+  Assume: "Lambda's roles alone: Lambda has no condition keys for it",
+  PublishEvents: "EventBridge sends nothing to check when it publishes to SNS",
+  EncryptEvents: "EventBridge sends nothing to check when it publishes to SNS",
+};
+
+/** Fields of a job or a variable that are secret whatever they hold. */
+const SECRET_NAMES = /password|private_key|passphrase|client_secret|token/i;
+
+/** All resources of a type, by name. */
+export function resources(
+  stack: SynthesizedStack,
+  type: string,
+): [name: string, resource: Resource][] {
+  return Object.entries(stack.resources[type] ?? {});
+}
+
+/** All policy documents of the stack. */
+export function policyDocuments(stack: SynthesizedStack): PolicyDocument[] {
+  return POLICIES.flatMap(([type, field, kind]) =>
+    resources(stack, type).map(([name, { inputs }]) => ({
+      at: `${type} ${name}`,
+      kind,
+      document: inputs[field] as unknown as PolicyDocument["document"],
+    })),
+  );
+}
+
+/** Everything that breaks a rule, as a sentence each. */
+export function faults(stack: SynthesizedStack): string[] {
+  return [
+    ...policyDocuments(stack).flatMap(policyFaults),
+    ...routeFaults(stack),
+    ...functionFaults(stack),
+    ...bucketFaults(stack),
+    ...workflowFaults(stack),
+    ...scheduleFaults(stack),
+    ...monitoringFaults(stack),
+    ...secretFaults(stack as unknown as Value, "stack"),
+  ];
+}
+
+function policyFaults({ at, kind, document }: PolicyDocument): string[] {
+  const sids = document.Statement.map(({ Sid }) => Sid);
+  const twice = sids.filter((sid, index) => sids.indexOf(sid) < index);
+  const found = twice.map((sid) => `${at}: two statements are called ${sid}`);
+  for (const { Sid, Effect, Action, Resource, Principal, Condition } of document.Statement) {
+    if (Effect !== "Allow" && !(kind === "resource" && Effect === "Deny")) {
+      found.push(`${at}: the statement ${Sid} has the effect ${Effect}`);
+    }
+    if (kind !== "trust" && (Resource ?? []).length === 0) {
+      found.push(`${at}: the statement ${Sid} names no resource`);
+    }
+    if ((Resource ?? []).includes("*") && !(Sid in EVERY_RESOURCE)) {
+      found.push(`${at}: the statement ${Sid} is for every resource`);
+    }
+    if (Action.some((action) => action.includes("*")) && !(Sid in EVERY_ACTION)) {
+      found.push(`${at}: the statement ${Sid} has an action with a wildcard`);
+    }
+    const service = (Principal as { Service?: string } | undefined)?.Service ?? "";
+    const condition = JSON.stringify(Condition ?? {});
+    const bound = ["aws:SourceAccount", "kms:EncryptionContext:aws:logs:arn"].some((key) =>
+      condition.includes(key),
+    );
+    const excused = Sid in ANYONE && (Sid !== "Assume" || service === "lambda.amazonaws.com");
+    if (service !== "" && !bound && !excused) {
+      found.push(`${at}: the statement ${Sid} lets ${service} act for anyone`);
+    }
+  }
+  return found;
+}
+
+function routeFaults(stack: SynthesizedStack): string[] {
+  const found: string[] = [];
+  const permissions = resources(stack, "aws:lambda/permission:Permission").map(([, { inputs }]) =>
+    text(inputs.sourceArn),
+  );
+  for (const [, { inputs }] of resources(stack, "aws:apigatewayv2/route:Route")) {
+    const key = text(inputs.routeKey);
+    if (
+      inputs.authorizationType !== "AWS_IAM" &&
+      !(inputs.authorizationType === "JWT" && inputs.authorizerId)
+    ) {
+      found.push(`the route ${key} is open to anyone`);
+    }
+    if (!permissions.some((source) => source.endsWith(`/${key.replace(" /", "/")}`))) {
+      found.push(`API Gateway may not call the function of the route ${key}`);
+    }
+  }
+  for (const [name, { inputs }] of resources(stack, "aws:lambda/permission:Permission")) {
+    if (!inputs.sourceArn) {
+      found.push(`the permission ${name} is for every API`);
+    }
+  }
+  for (const [name, { inputs }] of resources(stack, "aws:apigatewayv2/stage:Stage")) {
+    if (!inputs.accessLogSettings || !inputs.defaultRouteSettings) {
+      found.push(`the stage ${name} has no access log or no throttling`);
+    }
+  }
+  return found;
+}
+
+function functionFaults(stack: SynthesizedStack): string[] {
+  const found: string[] = [];
+  const groups = resources(stack, "aws:cloudwatch/logGroup:LogGroup").map(
+    ([, { inputs }]) => inputs,
+  );
+  for (const { name, retentionInDays, kmsKeyId } of groups) {
+    if (!retentionInDays || !kmsKeyId) {
+      found.push(`the log group ${text(name)} has no retention or no key`);
+    }
+  }
+  const roles: Value[] = [];
+  for (const [name, { inputs }] of resources(stack, "aws:lambda/function:Function")) {
+    const group = (inputs.loggingConfig as { logGroup?: string } | undefined)?.logGroup;
+    if (!groups.some(({ name }) => name === group)) {
+      found.push(`the function ${name} has no log group of its own`);
+    }
+    if (roles.includes(inputs.role ?? null)) {
+      found.push(`the function ${name} shares its role`);
+    }
+    roles.push(inputs.role ?? null);
+  }
+  return found;
+}
+
+function bucketFaults(stack: SynthesizedStack): string[] {
+  const found: string[] = [];
+  const parts = [
+    "PublicAccessBlock",
+    "OwnershipControls",
+    "ServerSideEncryptionConfiguration",
+    "Versioning",
+    "LifecycleConfiguration",
+    "Policy",
+  ];
+  for (const [name] of resources(stack, "aws:s3/bucket:Bucket")) {
+    for (const part of parts) {
+      const of = resources(stack, `aws:s3/bucket${part}:Bucket${part}`).some(
+        ([, { inputs }]) => inputs.bucket === name,
+      );
+      if (!of) {
+        found.push(`the bucket ${name} has no ${part}`);
+      }
+    }
+  }
+  for (const [name, { inputs }] of resources(
+    stack,
+    "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration",
+  )) {
+    if (!JSON.stringify(inputs).includes("abortIncompleteMultipartUpload")) {
+      found.push(`the bucket ${name} keeps the parts of uploads that nobody ended`);
+    }
+  }
+  return found;
+}
+
+function workflowFaults(stack: SynthesizedStack): string[] {
+  const found: string[] = [];
+  for (const [name, { inputs }] of resources(stack, "aws:sfn/stateMachine:StateMachine")) {
+    const definition = JSON.stringify(inputs.definition);
+    for (const [placeholder] of definition.matchAll(/\$\{\w+\}/g)) {
+      found.push(`the workflow ${name} has ${placeholder} in it`);
+    }
+    const { includeExecutionData, logDestination } = inputs.loggingConfiguration as Record<
+      string,
+      Value
+    >;
+    if (includeExecutionData !== false || !logDestination) {
+      found.push(`the workflow ${name} logs the data of its runs, or does not log`);
+    }
+    const role = resources(stack, "aws:iam/role:Role").find(
+      ([, role]) => role.outputs.arn === inputs.roleArn,
+    )?.[0];
+    const policies = resources(stack, "aws:iam/rolePolicy:RolePolicy").filter(
+      ([, policy]) => policy.inputs.role === role,
+    );
+    const granted = JSON.stringify(policies);
+    const called = new Set(definition.match(/arn:aws:lambda:[^"\\]+/g) ?? []);
+    const functions = resources(stack, "aws:lambda/function:Function").map(
+      ([, { outputs }]) => outputs.arn,
+    );
+    for (const arn of called) {
+      if (!functions.includes(arn)) {
+        found.push(`the workflow ${name} calls ${arn}, which is no function of the stack`);
+      }
+      if (!granted.includes(`"${arn}"`)) {
+        found.push(`the workflow ${name} calls ${arn} and may not`);
+      }
+    }
+  }
+  return found;
+}
+
+function scheduleFaults(stack: SynthesizedStack): string[] {
+  const found: string[] = [];
+  const arns = (type: string): unknown[] =>
+    resources(stack, type).map(([, { outputs }]) => outputs.arn);
+  for (const [name, { inputs }] of resources(stack, "aws:scheduler/schedule:Schedule")) {
+    const target = inputs.target as {
+      arn?: string;
+      roleArn?: string;
+      deadLetterConfig?: { arn?: string };
+    };
+    if (!arns("aws:sfn/stateMachine:StateMachine").includes(target.arn)) {
+      found.push(`the schedule ${name} starts no workflow of the stack`);
+    }
+    if (!arns("aws:sqs/queue:Queue").includes(target.deadLetterConfig?.arn)) {
+      found.push(`the schedule ${name} has no dead-letter queue`);
+    }
+    if (!arns("aws:iam/role:Role").includes(target.roleArn)) {
+      found.push(`the schedule ${name} has no role of the stack`);
+    }
+    if (
+      !resources(stack, "aws:scheduler/scheduleGroup:ScheduleGroup").some(
+        ([, { outputs }]) => outputs.name === inputs.groupName,
+      )
+    ) {
+      found.push(`the schedule ${name} is in no group of the stack`);
+    }
+  }
+  return found;
+}
+
+function monitoringFaults(stack: SynthesizedStack): string[] {
+  const topics = resources(stack, "aws:sns/topic:Topic").map(([, { outputs }]) => outputs.arn);
+  return resources(stack, "aws:cloudwatch/metricAlarm:MetricAlarm")
+    .filter(
+      ([, { inputs }]) =>
+        !(inputs.alarmActions as Value[] | undefined)?.some((action) => topics.includes(action)),
+    )
+    .map(([name]) => `the alarm ${name} tells nobody`);
+}
+
+function secretFaults(value: Value, at: string): string[] {
+  if (typeof value !== "object" || value === null) {
+    return [];
+  }
+  return Object.entries(value).flatMap(([key, inner]) =>
+    SECRET_NAMES.test(key) && typeof inner === "string" && inner !== "[secret]"
+      ? [`${at}.${key} is a secret in plain text`]
+      : secretFaults(inner, `${at}.${key}`),
+  );
+}
+
+function text(value: Value | undefined): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
