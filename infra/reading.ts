@@ -13,6 +13,9 @@ export type Parser<T> = (value: unknown, at: string, report: Report) => T;
 export type Fields = Readonly<Record<string, unknown>>;
 
 function found(value: unknown): string {
+  if (value === undefined) {
+    return "found nothing";
+  }
   return `found \`${typeof value === "string" ? value : JSON.stringify(value)}\``;
 }
 

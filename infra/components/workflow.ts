@@ -92,10 +92,12 @@ export function fill(
   const given = new Set<string | undefined>(Object.keys(values));
   const missing = [...placeholders].filter((name) => !given.has(name));
   const unknown = [...given].filter((name) => !placeholders.has(name));
-  if (missing.length + unknown.length > 0) {
-    throw new Error(
-      `filling the workflow: no value for \`${missing.join("`, `")}\`, no placeholder \`${unknown.join("`, `")}\``,
-    );
+  const problems = [
+    ...missing.map((name) => `no value for \`${name ?? ""}\``),
+    ...unknown.map((name) => `no placeholder for \`${name ?? ""}\``),
+  ];
+  if (problems.length > 0) {
+    throw new Error(`filling the workflow: ${problems.join(", ")}`);
   }
   return pulumi
     .all(values)

@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import * as os from "node:os";
+import * as path from "node:path";
+import { type TestContext, test } from "node:test";
+
+import { FUNCTION_NAMES } from "../settings";
+import { copyOfProgram, run } from "./engine";
+import { configuration, stackValues } from "./project";
+import { type SynthesizedStack, stackFile } from "./synth";
+
+/** A folder of the test, gone with it. */
+function folder(context: TestContext): string {
+  const root = fs.mkdtempSync(path.join(os.tmpdir(), "athena-workflow-infra-"));
+  context.after(() => {
+    fs.rmSync(root, { recursive: true });
+  });
+  return root;
+}
+
+test("Pulumi's own entry point registers what was reviewed, with the packages", async (context) => {
+  const root = folder(context);
+  const packages = path.join(root, "target", "lambda");
+  fs.mkdirSync(packages, { recursive: true });
+  for (const name of FUNCTION_NAMES) {
+    fs.writeFileSync(path.join(packages, `${name}.zip`), "");
+  }
+  const { exitCode, messages, registered } = await run(
+    copyOfProgram(root),
+    "dev",
+    configuration(stackValues("dev")),
+  );
+
+  assert.deepEqual({ exitCode, messages }, { exitCode: 0, messages: [] });
+  const reviewed = JSON.parse(fs.readFileSync(stackFile("dev"), "utf8")) as SynthesizedStack;
+  const expected = Object.entries(reviewed.resources).flatMap(([type, names]) =>
+    Object.keys(names).map((name) => `${type} ${name}`),
+  );
+  const names = registered
+    .filter(({ type }) => type !== "pulumi:pulumi:Stack")
+    .map(({ type, name }) => `${type} ${name}`);
+  assert.deepEqual(names.sort(), expected.sort());
+  const code = registered
+    .filter(({ type }) => type === "aws:lambda/function:Function")
+    .map(({ inputs }) => (inputs.code as { path: string }).path);
+  assert.deepEqual(
+    code.sort(),
+    FUNCTION_NAMES.map((name) => `../target/lambda/${name}.zip`).sort(),
+  );
+});
+
+test("without packages nothing is deployed, and the user is told what to do", async (context) => {
+  const { exitCode, messages } = await run(
+    copyOfProgram(folder(context)),
+    "dev",
+    configuration(stackValues("dev")),
+  );
+  assert.equal(exitCode, 32);
+  assert.match(
+    messages.join("\n"),
+    /no package of the function query-loader .*: run scripts\/package first/,
+  );
+});
