@@ -102,10 +102,12 @@ pub(crate) fn functions(
         .collect()
 }
 
-/// The workflow with the ARNs of the functions in its placeholders.
+/// The workflow with the ARNs of the functions, and the work group of jobs that name none, in its
+/// placeholders.
 pub(crate) fn definition(arn: impl Fn(&str) -> String) -> String {
+    let workflow = WORKFLOW.replace("${WorkGroupName}", "primary");
     FUNCTIONS.iter().filter_map(|function| Some((function.placeholder?, function.name))).fold(
-        WORKFLOW.to_owned(),
+        workflow,
         |definition, (placeholder, name)| {
             definition.replace(&format!("${{{placeholder}}}"), &arn(name))
         },
