@@ -6,10 +6,8 @@ import * as pulumi from "@pulumi/pulumi";
 import { type Account } from "./account";
 import { type FunctionDefaults, RustFunction } from "./components/rust-function";
 import * as grants from "./grants";
+import type { Packages } from "./packages";
 import type { FunctionName, Settings } from "./settings";
-
-/** A function's zip, as scripts/package writes it. */
-export type Packages = (name: FunctionName) => pulumi.asset.Archive;
 
 export interface FunctionsArgs {
   account: Account;

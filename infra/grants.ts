@@ -223,8 +223,8 @@ export function runQueries(account: Account, scope: QueryScope): Grant[] {
       ["glue:GetDatabase"],
       [glue("catalog"), ...["default", ...databases].map((name) => glue(`database/${name}`))],
     ),
-    allow("WriteQueryResults", ["s3:GetBucketLocation"], [results.arn]),
-    allow("ResumeQueryResults", ["s3:ListMultipartUploadParts"], objects(results, ["*"])),
+    allow("LocateResults", ["s3:GetBucketLocation"], [results.arn]),
+    allow("ListPartsOfResults", ["s3:ListMultipartUploadParts"], objects(results, ["*"])),
   ];
   if (databases.length > 0) {
     const tables = databases.flatMap((name) => [glue(`database/${name}`), glue(`table/${name}/*`)]);
@@ -410,6 +410,7 @@ export function keyPolicy(
         "kms:ReEncryptFrom",
         "kms:ReEncryptTo",
         "kms:GenerateDataKey",
+        "kms:GenerateDataKeyWithoutPlaintext",
         "kms:DescribeKey",
       ],
       Resource: EVERY,

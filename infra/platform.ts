@@ -12,7 +12,8 @@ import { Notifications } from "./components/notifications";
 import { Schedules } from "./components/schedules";
 import { Storage } from "./components/storage";
 import { Workflow } from "./components/workflow";
-import { PLACEHOLDERS, type Packages, apiFunction, workflowFunctions } from "./functions";
+import { PLACEHOLDERS, apiFunction, workflowFunctions } from "./functions";
+import type { Packages } from "./packages";
 import type { Settings } from "./settings";
 
 /** The routes of the API; job-api answers them all. */

@@ -25,23 +25,17 @@ function isFields(value: unknown): value is Fields {
 
 /** A text; `pattern` says which, and `expected` says the same to people. */
 export function text(pattern = /^/, expected = "a text"): Parser<string> {
-  return (value, at, report) => {
-    if (typeof value === "string" && pattern.test(value)) {
-      return value;
-    }
-    report(at, `expected ${expected}, ${found(value)}`);
-    return "";
-  };
+  return textThat((value) => pattern.test(value), expected);
 }
 
 /** A text that `fits`. */
 export function textThat(fits: (text: string) => boolean, expected: string): Parser<string> {
   return (value, at, report) => {
-    if (typeof value !== "string" || !fits(value)) {
-      report(at, `expected ${expected}, ${found(value)}`);
-      return "";
+    if (typeof value === "string" && fits(value)) {
+      return value;
     }
-    return value;
+    report(at, `expected ${expected}, ${found(value)}`);
+    return "";
   };
 }
 

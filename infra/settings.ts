@@ -104,12 +104,6 @@ const RETENTION_DAYS = [
   3653,
 ] as [number, ...number[]];
 
-const nothing: Parser<string> = text(/^$/, "nothing");
-const orNothing =
-  (parser: Parser<string>): Parser<string> =>
-  (value, at, report) =>
-    value === "" ? nothing(value, at, report) : parser(value, at, report);
-
 const anyText = text();
 const bucket = text(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, "the name of a bucket");
 const keyArn = text(/^arn:[^:]+:kms:[^:]+:\d{12}:key\/[^*]+$/, "the ARN of a KMS key");
@@ -142,7 +136,7 @@ const scheduledJob = fields<ScheduledJob>({
 });
 
 const PARSERS: { [K in keyof Omit<Settings, "region">]: Parser<Settings[K]> } = {
-  accountId: orNothing(text(/^\d{12}$/, "the 12 digits of an account")),
+  accountId: text(/^(\d{12})?$/, "the 12 digits of an account, or nothing"),
   owner: anyText,
   costCenter: anyText,
   protect: boolean,
@@ -172,7 +166,7 @@ const PARSERS: { [K in keyof Omit<Settings, "region">]: Parser<Settings[K]> } = 
   schedules: list(scheduledJob),
   schedulesEnabled: boolean,
 
-  jwtIssuer: orNothing(text(/^https:\/\/\S+$/, "a URL that begins with `https://`")),
+  jwtIssuer: text(/^(https:\/\/\S+)?$/, "a URL that begins with `https://`, or nothing"),
   jwtAudience: list(anyText),
   jwtScopes: list(anyText),
   apiRequestsPerSecond: integer(1, 10_000),

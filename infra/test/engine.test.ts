@@ -7,7 +7,7 @@ import { type TestContext, test } from "node:test";
 import { FUNCTION_NAMES } from "../settings";
 import { copyOfProgram, run } from "./engine";
 import { configuration, stackValues } from "./project";
-import { type SynthesizedStack, stackFile } from "./synth";
+import { reviewed } from "./synth";
 
 /** A folder of the test, gone with it. */
 function folder(context: TestContext): string {
@@ -32,8 +32,7 @@ test("Pulumi's own entry point registers what was reviewed, with the packages", 
   );
 
   assert.deepEqual({ exitCode, messages }, { exitCode: 0, messages: [] });
-  const reviewed = JSON.parse(fs.readFileSync(stackFile("dev"), "utf8")) as SynthesizedStack;
-  const expected = Object.entries(reviewed.resources).flatMap(([type, names]) =>
+  const expected = Object.entries(reviewed("dev").resources).flatMap(([type, names]) =>
     Object.keys(names).map((name) => `${type} ${name}`),
   );
   const names = registered

@@ -21,7 +21,7 @@ export function project(): Project {
 
 /** The stacks whose settings are in the repository. */
 export function stacks(): string[] {
-  const files = fs.readdirSync(ROOT).map((file) => /^Pulumi\.(\w+)\.yaml$/.exec(file)?.[1]);
+  const files = fs.readdirSync(ROOT).map((file) => /^Pulumi\.([\w-]+)\.yaml$/.exec(file)?.[1]);
   return files.filter((stack) => stack !== undefined).sort();
 }
 

@@ -1,14 +1,9 @@
 import assert from "node:assert/strict";
-import * as fs from "node:fs";
 import { test } from "node:test";
 
 import { stacks } from "./project";
 import { faults } from "./rules";
-import { type SynthesizedStack, stackFile } from "./synth";
-
-function reviewed(stack: string): SynthesizedStack {
-  return JSON.parse(fs.readFileSync(stackFile(stack), "utf8")) as SynthesizedStack;
-}
+import { reviewed } from "./synth";
 
 for (const stack of stacks()) {
   test(`the stack ${stack} keeps all rules`, () => {

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
+import * as fs from "node:fs";
 import { test } from "node:test";
 
 import * as pulumi from "@pulumi/pulumi";
 
-import { readSettings } from "../settings";
+import { FUNCTION_NAMES, readSettings } from "../settings";
 import { call, create } from "./mocks";
 import { configuration, project, stackValues, stacks } from "./project";
 
@@ -49,6 +50,12 @@ test("every setting is declared with a type, a description and a default", () =>
   }
 });
 
+test("every function of the workspace is one of the stack", () => {
+  const crates = fs.readdirSync("../functions");
+  const functions = crates.filter((crate) => fs.existsSync(`../functions/${crate}/src/main.rs`));
+  assert.deepEqual(functions.sort(), [...FUNCTION_NAMES].sort());
+});
+
 test("the defaults are a whole stack", async () => {
   await check({}, []);
   const settings = (await read({})) as object;
@@ -74,7 +81,7 @@ test("everything that is wrong is said at once, each with its place", async () =
       alarmEmails: ["nobody"],
     },
     [
-      "athena-workflow:accountId: expected the 12 digits of an account, found `42`",
+      "athena-workflow:accountId: expected the 12 digits of an account, or nothing, found `42`",
       "athena-workflow:logLevel: expected one of `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`, found `loud`",
       "athena-workflow:logRetentionDays: expected one of `1`, `3`, `5`, `7`, `14`, `30`, `60`, `90`, `120`, `150`, " +
         "`180`, `365`, `400`, `545`, `731`, `1096`, `1827`, `2192`, `2557`, `2922`, `3288`, `3653`, found `8`",

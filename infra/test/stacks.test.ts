@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { test } from "node:test";
 
 import { stacks } from "./project";
-import { stackFile } from "./synth";
+import { SECRET_SIGNATURE, plain, stackFile } from "./synth";
 
 /** What `npm run synth` would write, without writing it. A process makes one stack. */
 function synthesized(stack: string): string {
@@ -40,13 +40,13 @@ function leaves(value: unknown, at: string): Map<string, string> {
 for (const stack of stacks()) {
   test(`the stack ${stack} is the one that was reviewed`, () => {
     const now = synthesized(stack);
-    const reviewed = fs.existsSync(stackFile(stack))
+    const before = fs.existsSync(stackFile(stack))
       ? fs.readFileSync(stackFile(stack), "utf8")
       : "{}";
-    const lines = difference(reviewed, now);
+    const lines = difference(before, now);
     const update = `infra/${stackFile(stack)} is not what would be deployed; if the change is meant, write it with\n  npm run synth -- ${stack}\n`;
     assert.deepEqual(lines, [], `${update}${lines.join("\n")}`);
-    assert.equal(now, reviewed, `${update}(only the form differs)`);
+    assert.equal(now, before, `${update}(only the form differs)`);
   });
 }
 
@@ -57,4 +57,13 @@ test("a difference says where, what was and what is", () => {
     "- a > c: {}",
     "+ a > d: null",
   ]);
+});
+
+test("a secret stands masked, a text that is JSON as that JSON", async () => {
+  const secret = { [SECRET_SIGNATURE]: "1b47061264138c4ac30d75fd1eb44270", value: "hunter2" };
+  assert.deepEqual(await plain({ variables: secret, policy: '{"a":[1]}', text: "{no JSON" }), {
+    variables: "[secret]",
+    policy: { a: [1] },
+    text: "{no JSON",
+  });
 });

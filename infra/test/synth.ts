@@ -46,11 +46,20 @@ interface RegisterRequest {
 type Register = (request: RegisterRequest, callback: unknown) => Promise<void>;
 
 /** How a secret stands in what Pulumi hands to its mocks. */
-const SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d";
+export const SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d";
 
 /** Where the checked-in form of a stack is. */
 export function stackFile(stack: string): string {
   return path.join("stacks", `${stack}.json`);
+}
+
+/** A stack as it was checked in. */
+export function reviewed(stack: string): SynthesizedStack {
+  const file = stackFile(stack);
+  if (!fs.existsSync(file)) {
+    throw new Error(`there is no infra/${file}: write it with npm run synth -- ${stack}`);
+  }
+  return JSON.parse(fs.readFileSync(file, "utf8")) as SynthesizedStack;
 }
 
 /**
@@ -139,7 +148,7 @@ export function format(stack: SynthesizedStack): string {
 }
 
 /** A value of Pulumi's as plain JSON: secrets masked, archives by their names. */
-async function plain(value: unknown): Promise<Value> {
+export async function plain(value: unknown): Promise<Value> {
   if (value instanceof pulumi.asset.FileArchive) {
     return { archive: path.basename(await value.path) };
   }

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import * as fs from "node:fs";
 import { test } from "node:test";
 
 import validate from "asl-validator";
@@ -8,7 +7,7 @@ import jsonata from "jsonata";
 import { fill } from "../components/workflow";
 import { stacks } from "./project";
 import { resources } from "./rules";
-import { type SynthesizedStack, stackFile } from "./synth";
+import { reviewed } from "./synth";
 
 interface State {
   Type: string;
@@ -17,8 +16,7 @@ interface State {
 }
 
 function definitions(stack: string): { StartAt: string; States: Record<string, State> }[] {
-  const reviewed = JSON.parse(fs.readFileSync(stackFile(stack), "utf8")) as SynthesizedStack;
-  return resources(reviewed, "aws:sfn/stateMachine:StateMachine").map(
+  return resources(reviewed(stack), "aws:sfn/stateMachine:StateMachine").map(
     ([, { inputs }]) => inputs.definition as unknown as ReturnType<typeof definitions>[number],
   );
 }
