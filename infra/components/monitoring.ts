@@ -20,177 +20,177 @@ interface Metric {
   dimensions: Record<string, pulumi.Input<string>>;
 }
 
+interface Widget {
+  title: string;
+  metrics: Metric[];
+  statistic: "Sum" | "Maximum";
+}
+
 const MINUTE = 60;
 const HOUR = 3600;
 
 /** Alarms, each of which tells the topic, and a dashboard. */
 export class Monitoring extends pulumi.ComponentResource {
-  constructor(name: string, args: MonitoringArgs, options: pulumi.ComponentResourceOptions) {
+  constructor(
+    private readonly name: string,
+    private readonly args: MonitoringArgs,
+    options: pulumi.ComponentResourceOptions,
+  ) {
     super("athena-workflow:index:Monitoring", name, {}, options);
-    const metrics = {
-      runs: (metric: string): Metric => ({
-        namespace: "AWS/States",
-        name: metric,
-        dimensions: { StateMachineArn: args.stateMachine.arn },
-      }),
-      function: (metric: string, { name }: aws.lambda.Function): Metric => ({
-        namespace: "AWS/Lambda",
-        name: metric,
-        dimensions: { FunctionName: name },
-      }),
-      api: (metric: string): Metric => ({
-        namespace: "AWS/ApiGateway",
-        name: metric,
-        dimensions: { ApiId: args.api.id },
-      }),
-      schedules: (metric: string): Metric => ({
-        namespace: "AWS/Scheduler",
-        name: metric,
-        dimensions: { ScheduleGroup: args.scheduleGroup.name },
-      }),
-      deadLetters: {
-        namespace: "AWS/SQS",
-        name: "ApproximateNumberOfMessagesVisible",
-        dimensions: { QueueName: args.deadLetters.name },
-      },
-      scannedBytes: {
-        namespace: "AWS/Athena",
-        name: "ProcessedBytes",
-        dimensions: { WorkGroup: args.workGroup.name, QueryState: "SUCCEEDED", QueryType: "DML" },
-      },
-    };
-    const alarm = (
-      what: string,
-      description: string,
-      metric: Metric,
-      change: Partial<aws.cloudwatch.MetricAlarmArgs> = {},
-    ): void => {
-      new aws.cloudwatch.MetricAlarm(
-        `${name}-${what}`,
-        {
-          alarmDescription: description,
-          namespace: metric.namespace,
-          metricName: metric.name,
-          dimensions: metric.dimensions,
-          statistic: "Sum",
-          period: 5 * MINUTE,
-          evaluationPeriods: 1,
-          comparisonOperator: "GreaterThanOrEqualToThreshold",
-          threshold: 1,
-          treatMissingData: "notBreaching",
-          alarmActions: [args.topic.arn],
-          ...change,
-        },
-        { parent: this },
-      );
-    };
+    const metrics = metricsOf(args);
+    this.createRunAlarms(metrics);
+    this.createFunctionAlarms(metrics);
+    this.createScheduleAlarms(metrics);
+    this.createDashboard(metrics);
+    this.registerOutputs();
+  }
 
-    alarm(
+  private createRunAlarms({ runs }: Metrics): void {
+    this.createAlarm(
       "runs-failed",
       "A run failed: see errors/ below its output prefix.",
-      metrics.runs("ExecutionsFailed"),
+      runs("ExecutionsFailed"),
     );
-    alarm(
+    this.createAlarm(
       "runs-timed-out",
       "A run took longer than the workflow allows.",
-      metrics.runs("ExecutionsTimedOut"),
+      runs("ExecutionsTimedOut"),
     );
-    alarm("runs-aborted", "A run was stopped by hand.", metrics.runs("ExecutionsAborted"));
+    this.createAlarm("runs-aborted", "A run was stopped by hand.", runs("ExecutionsAborted"));
     // AWS calls this one metric `Execution…` and all others `Executions…`.
-    alarm(
+    this.createAlarm(
       "runs-throttled",
       "Step Functions was asked for more than the account's quota.",
-      metrics.runs("ExecutionThrottled"),
+      runs("ExecutionThrottled"),
     );
-    for (const [what, lambda] of Object.entries(args.functions)) {
-      alarm(
-        `${what}-throttled`,
-        `There was no room for a call of ${what}: see its concurrency.`,
-        metrics.function("Throttles", lambda),
-      );
-    }
-    alarm("api-failed", "The API answered a request with a server error.", metrics.api("5xx"));
-    alarm(
-      "start-failed",
-      "A schedule could not start its run, and tries again.",
-      metrics.schedules("TargetErrorCount"),
-    );
-    alarm(
-      "start-dropped",
-      "A schedule gave up to start its run.",
-      metrics.schedules("InvocationDroppedCount"),
-    );
-    alarm("dead-letters", "The queue holds starts that schedules gave up.", metrics.deadLetters, {
-      statistic: "Maximum",
-    });
-    if (args.hoursWithoutSuccess > 0) {
-      alarm(
+    const hours = this.args.hoursWithoutSuccess;
+    if (hours > 0) {
+      this.createAlarm(
         "no-success",
-        `No run succeeded for ${args.hoursWithoutSuccess} hours.`,
-        metrics.runs("ExecutionsSucceeded"),
+        `No run succeeded for ${hours} hours.`,
+        runs("ExecutionsSucceeded"),
         {
           period: HOUR,
-          evaluationPeriods: args.hoursWithoutSuccess,
+          evaluationPeriods: hours,
           comparisonOperator: "LessThanThreshold",
           treatMissingData: "breaching",
         },
       );
     }
+  }
 
-    const functions = Object.values(args.functions);
-    new aws.cloudwatch.Dashboard(
-      name,
+  private createFunctionAlarms({ ofFunction, api }: Metrics): void {
+    for (const [what, lambda] of Object.entries(this.args.functions)) {
+      this.createAlarm(
+        `${what}-throttled`,
+        `There was no room for a call of ${what}: see its concurrency.`,
+        ofFunction("Throttles", lambda),
+      );
+    }
+    this.createAlarm("api-failed", "The API answered a request with a server error.", api("5xx"));
+  }
+
+  private createScheduleAlarms({ schedules, deadLetters }: Metrics): void {
+    this.createAlarm(
+      "start-failed",
+      "A schedule could not start its run, and tries again.",
+      schedules("TargetErrorCount"),
+    );
+    this.createAlarm(
+      "start-dropped",
+      "A schedule gave up to start its run.",
+      schedules("InvocationDroppedCount"),
+    );
+    this.createAlarm(
+      "dead-letters",
+      "The queue holds starts that schedules gave up.",
+      deadLetters("ApproximateNumberOfMessagesVisible"),
+      { statistic: "Maximum" },
+    );
+  }
+
+  /** An alarm at the first time within five minutes, or as `change` says. */
+  private createAlarm(
+    what: string,
+    description: string,
+    metric: Metric,
+    change: Partial<aws.cloudwatch.MetricAlarmArgs> = {},
+  ): void {
+    new aws.cloudwatch.MetricAlarm(
+      `${this.name}-${what}`,
       {
-        dashboardName: name,
-        dashboardBody: dashboard(args.region, [
-          [
-            "Runs",
-            ["Started", "Succeeded", "Failed", "TimedOut", "Aborted"].map((what) =>
-              metrics.runs(`Executions${what}`),
-            ),
-            "Sum",
-          ],
-          ["How long a run takes (ms)", [metrics.runs("ExecutionTime")], "Maximum"],
-          ["Bytes that queries scanned", [metrics.scannedBytes], "Sum"],
-          [
-            "Errors of functions",
-            functions.map((lambda) => metrics.function("Errors", lambda)),
-            "Sum",
-          ],
-          [
-            "How long functions take (ms)",
-            functions.map((lambda) => metrics.function("Duration", lambda)),
-            "Maximum",
-          ],
-          [
-            "Functions at once",
-            functions.map((lambda) => metrics.function("ConcurrentExecutions", lambda)),
-            "Maximum",
-          ],
-          ["Requests to the API", ["Count", "4xx", "5xx"].map(metrics.api), "Sum"],
-          [
-            "Schedules",
-            ["InvocationAttemptCount", "TargetErrorCount", "InvocationDroppedCount"].map(
-              metrics.schedules,
-            ),
-            "Sum",
-          ],
-        ]),
+        alarmDescription: description,
+        namespace: metric.namespace,
+        metricName: metric.name,
+        dimensions: metric.dimensions,
+        statistic: "Sum",
+        period: 5 * MINUTE,
+        evaluationPeriods: 1,
+        comparisonOperator: "GreaterThanOrEqualToThreshold",
+        threshold: 1,
+        treatMissingData: "notBreaching",
+        alarmActions: [this.args.topic.arn],
+        ...change,
       },
       { parent: this },
     );
-    this.registerOutputs();
+  }
+
+  private createDashboard({ runs, ofFunction, api, schedules, queries }: Metrics): void {
+    const ofFunctions = (metric: string): Metric[] =>
+      Object.values(this.args.functions).map((lambda) => ofFunction(metric, lambda));
+    const ends = ["Started", "Succeeded", "Failed", "TimedOut", "Aborted"];
+    const starts = ["InvocationAttemptCount", "TargetErrorCount", "InvocationDroppedCount"];
+    const widgets: Widget[] = [
+      { title: "Runs", metrics: ends.map((end) => runs(`Executions${end}`)), statistic: "Sum" },
+      { title: "Duration of runs (ms)", metrics: [runs("ExecutionTime")], statistic: "Maximum" },
+      { title: "Bytes scanned", metrics: [queries("ProcessedBytes")], statistic: "Sum" },
+      { title: "Errors of functions", metrics: ofFunctions("Errors"), statistic: "Sum" },
+      { title: "Duration of calls (ms)", metrics: ofFunctions("Duration"), statistic: "Maximum" },
+      {
+        title: "Calls at once",
+        metrics: ofFunctions("ConcurrentExecutions"),
+        statistic: "Maximum",
+      },
+      { title: "Requests", metrics: ["Count", "4xx", "5xx"].map(api), statistic: "Sum" },
+      { title: "Schedules", metrics: starts.map(schedules), statistic: "Sum" },
+    ];
+    new aws.cloudwatch.Dashboard(
+      this.name,
+      { dashboardName: this.name, dashboardBody: dashboard(this.args.region, widgets) },
+      { parent: this },
+    );
   }
 }
 
-/** The widgets of a dashboard, two in a row. */
-function dashboard(
-  region: string,
-  widgets: [title: string, metrics: Metric[], statistic: string][],
-): pulumi.Output<string> {
+type Metrics = ReturnType<typeof metricsOf>;
+
+/** The metrics of what the stack has. */
+function metricsOf(args: MonitoringArgs) {
+  const { stateMachine, api, scheduleGroup, deadLetters, workGroup } = args;
+  const of =
+    (namespace: string, dimensions: Metric["dimensions"]) =>
+    (name: string): Metric => ({ namespace, name, dimensions });
+  return {
+    runs: of("AWS/States", { StateMachineArn: stateMachine.arn }),
+    ofFunction: (metric: string, { name }: aws.lambda.Function): Metric =>
+      of("AWS/Lambda", { FunctionName: name })(metric),
+    api: of("AWS/ApiGateway", { ApiId: api.id }),
+    schedules: of("AWS/Scheduler", { ScheduleGroup: scheduleGroup.name }),
+    deadLetters: of("AWS/SQS", { QueueName: deadLetters.name }),
+    queries: of("AWS/Athena", {
+      WorkGroup: workGroup.name,
+      QueryState: "SUCCEEDED",
+      QueryType: "DML",
+    }),
+  };
+}
+
+/** The widgets as a dashboard, two in a row. */
+function dashboard(region: string, widgets: Widget[]): pulumi.Output<string> {
   const [width, height] = [12, 6];
   return pulumi.jsonStringify({
-    widgets: widgets.map(([title, metrics, statistic], index) => ({
+    widgets: widgets.map(({ title, metrics, statistic }, index) => ({
       type: "metric",
       x: (index % 2) * width,
       y: Math.floor(index / 2) * height,
@@ -200,7 +200,7 @@ function dashboard(
         title,
         region,
         stat: statistic,
-        period: 300,
+        period: 5 * MINUTE,
         metrics: metrics.map(({ namespace, name, dimensions }) => [
           namespace,
           name,
