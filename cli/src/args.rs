@@ -59,8 +59,10 @@ pub enum Command {
     /// A job never reaches its real partner from here: the SFTP server of this laptop stands in for
     /// the `sftp_host` of the job. Its host key is pinned unless the job pins one itself; user,
     /// password and path stay as the job says, so `--sftp-user` and `--sftp-password` must be the
-    /// ones in the job. The delivered file lands in `--out` below the job's `sftp_path`. Without a
-    /// transporter the file is copied into `--out`.
+    /// ones in the job. The delivered file lands in `--out` below the job's `sftp_path`. A ShareFile
+    /// account of this laptop stands in for the job's: its folders are in `sharefile/` of `--out`.
+    /// It takes the credentials in the job, or `partner` for each that comes from a secret. Without
+    /// a transporter the file is copied into `--out`.
     ///
     /// The result goes to the standard output, progress and errors to the standard error stream.
     #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -68,7 +70,7 @@ pub enum Command {
     /// Start the stack on this machine and keep it until Ctrl-C or SIGTERM.
     ///
     /// Prints every endpoint and how the AWS CLI, curl and sftp reach it. A job that is posted to it is
-    /// delivered to the `sftp_host` that it names. The state of a stack is in
+    /// delivered to the `sftp_host` or the ShareFile account that it names. The state of a stack is in
     /// `--work-dir`; the next start finds the objects there again.
     #[command(after_help = LOCAL_EXAMPLES, after_long_help = format!("{LOCAL_EXAMPLES}\n\n{EXIT_CODES}"))]
     Local(LocalArgs),
@@ -118,6 +120,9 @@ pub struct LocalArgs {
     /// The port of the SFTP server; 0 is any free one.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub sftp_port: u16,
+    /// The port of the ShareFile account; 0 is any free one.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub sharefile_port: u16,
     /// SQL files to upload: every `*.sql` and `query_index.json` in it and its directories.
     #[arg(long, value_name = "DIR", requires = "bucket")]
     pub queries: Option<PathBuf>,
@@ -147,12 +152,25 @@ pub struct StackArgs {
     /// The password that the SFTP server accepts.
     #[arg(long, value_name = "PASSWORD", default_value = "partner", value_parser = secret)]
     pub sftp_password: SecretString,
+    /// A secret that jobs may name: the contents of the file under this name in Secrets Manager, or
+    /// in the Parameter Store for `ssm:NAME=FILE`. May be given several times. It stays in memory.
+    #[arg(long = "secret", value_name = "NAME=FILE", value_parser = secret_file)]
+    pub secrets: Vec<SecretFile>,
     /// The Lambda binaries [default: the directory of this executable].
     #[arg(long, value_name = "DIR")]
     pub functions: Option<PathBuf>,
     /// What the functions log, into `<work-dir>/logs`, in the form of `RUST_LOG`.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub log_filter: String,
+}
+
+/// A secret in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretFile {
+    /// What jobs call it.
+    pub name: String,
+    /// The file with its text.
+    pub path: PathBuf,
 }
 
 /// The arguments of `sample`.
@@ -183,6 +201,15 @@ pub(crate) fn loopback(port: u16) -> SocketAddr {
 #[expect(clippy::unnecessary_wraps, reason = "clap asks a parser for a result")]
 fn secret(text: &str) -> Result<SecretString, Infallible> {
     Ok(SecretString::from(text))
+}
+
+fn secret_file(text: &str) -> Result<SecretFile, String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok(SecretFile { name: name.to_owned(), path: path.into() })
+        }
+        _ => Err("expected NAME=FILE".to_owned()),
+    }
 }
 
 /// A larger factor would fill the disk of any laptop.
@@ -231,6 +258,8 @@ mod tests {
             "athena-workflow local --data d --queries q --bucket A_B",
             Err(ErrorKind::ValueValidation),
         );
+        check("athena-workflow local --data d --secret a/b=s.json --secret ssm:/c=t", Ok(()));
+        check("athena-workflow local --data d --secret s.json", Err(ErrorKind::ValueValidation));
         check("athena-workflow local --data d --port 70000", Err(ErrorKind::ValueValidation));
         check("athena-workflow sample d --scale 0.5", Ok(()));
         for scale in ["0", "-1", "NaN", "inf", "2000", "x"] {

@@ -41,6 +41,14 @@ pub enum Error {
         /// Why it can not be read.
         source: io::Error,
     },
+    /// The file of a secret.
+    #[error("reading the secret in `{}`", path.display())]
+    ReadSecret {
+        /// The file.
+        path: PathBuf,
+        /// Why it can not be read.
+        source: io::Error,
+    },
     /// The job's file is not JSON.
     #[error("the job is not JSON: `{}`, line {line}, column {column}", path.display())]
     ParseJob {
@@ -168,6 +176,7 @@ impl Error {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::ReadJob { .. }
+            | Self::ReadSecret { .. }
             | Self::ParseJob { .. }
             | Self::RefusedJob(_)
             | Self::ReadQueries { .. }

@@ -1,13 +1,16 @@
 //! The stack on this machine: its configuration, and `athena-workflow local`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use job::Prefix;
-use local::{Endpoints, Stack, StackConfig};
+use local::{Endpoints, ShareFileConfig, Stack, StackConfig};
 
 use crate::{
     Error, Exit, Place, Terminal,
-    args::{LocalArgs, StackArgs, loopback},
+    args::{LocalArgs, SecretFile, StackArgs, loopback},
     queries,
 };
 
@@ -32,6 +35,23 @@ pub fn config(args: &StackArgs, work_dir: &Path, place: &Place) -> Result<StackC
     Ok(config)
 }
 
+/// Puts the secrets in place that jobs may name.
+///
+/// # Errors
+///
+/// When a file can not be read as text.
+pub fn put_secrets(stack: &Stack, secrets: &[SecretFile]) -> Result<(), Error> {
+    for SecretFile { name, path } in secrets {
+        let text = fs::read_to_string(path)
+            .map_err(|source| Error::ReadSecret { path: path.clone(), source })?;
+        match name.strip_prefix("ssm:") {
+            Some(parameter) => stack.secrets().put_parameter(parameter, text),
+            None => drop(stack.secrets().put_secret(name, text)),
+        }
+    }
+    Ok(())
+}
+
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
     std::path::absolute(path)
         .map_err(|source| Error::MakeDirectory { path: path.to_owned(), source })
@@ -53,6 +73,8 @@ pub async fn serve(
     config.aws_address = loopback(args.port);
     config.api_address = loopback(args.api_port);
     config.sftp_address = loopback(args.sftp_port);
+    config.sharefile =
+        Some(ShareFileConfig { address: loopback(args.sharefile_port), ..Default::default() });
 
     tokio::pin!(interrupted);
     let stack = tokio::select! {
@@ -80,6 +102,7 @@ async fn make_ready(
     files: Option<Vec<queries::QueryFile>>,
     terminal: &mut Terminal<'_>,
 ) -> Result<(), Error> {
+    put_secrets(stack, &args.stack.secrets)?;
     if let (Some(files), Some(bucket)) = (files, &args.bucket) {
         let prefix = Prefix::from(args.prefix.clone());
         queries::create_bucket(stack.store(), bucket.as_str()).await?;
@@ -91,14 +114,15 @@ async fn make_ready(
 
 /// How a running stack is reached. The password is not shown.
 fn guide(endpoints: &Endpoints, args: &StackArgs, objects_dir: &Path) -> String {
-    let Endpoints { aws, api, sftp, sftp_host_key, state_machine_arn } = endpoints;
+    let Endpoints { aws, api, sftp, sftp_host_key, sharefile, state_machine_arn } = endpoints;
+    let sharefile = sharefile.as_deref().unwrap_or("none");
     let (user, port) = (&args.sftp_user, sftp.port());
     let (out, objects) = (args.out.display(), objects_dir.display());
     format!(
         "\
 The stack runs; Ctrl-C stops it.
 
-AWS (S3, Athena, Lambda, Step Functions)  {aws}
+AWS (S3, Athena, Lambda, Step Functions, Secrets Manager, SSM)  {aws}
   export AWS_ENDPOINT_URL={aws} AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \\
     AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
   aws s3 mb s3://acme-queries
@@ -109,14 +133,18 @@ AWS (S3, Athena, Lambda, Step Functions)  {aws}
 Jobs  {api}
   curl -i {api}/jobs -H 'content-type: application/json' -d @job.json
   curl {api}/jobs/RUN_ID
-  A job is delivered to the sftp_host that it names; to try one, name the server below.
+  A job is delivered to the server that it names; to try one, name one of those below.
 
 SFTP  {sftp}
   sftp -P {port} {user}@{host}
   user         {user}
   password     the one of --sftp-password [default: partner]
   fingerprint  {sftp_host_key}
-  files        {out}",
+  files        {out}
+
+ShareFile  {sharefile}
+  sharefile_endpoint, with client_id, client_secret, username and password all `partner`
+  files        {out}/sharefile",
         host = sftp.ip(),
     )
 }
@@ -139,12 +167,13 @@ mod tests {
             api: "http://127.0.0.1:8080".to_owned(),
             sftp: loopback(2222),
             sftp_host_key: "SHA256:abc".to_owned(),
+            sharefile: Some("http://127.0.0.1:8443".to_owned()),
             state_machine_arn: "arn:aws:states:us-east-1:000000000000:stateMachine:w".to_owned(),
         };
         let expected = "\
 The stack runs; Ctrl-C stops it.
 
-AWS (S3, Athena, Lambda, Step Functions)  http://127.0.0.1:4566
+AWS (S3, Athena, Lambda, Step Functions, Secrets Manager, SSM)  http://127.0.0.1:4566
   export AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \\
     AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
   aws s3 mb s3://acme-queries
@@ -155,14 +184,18 @@ AWS (S3, Athena, Lambda, Step Functions)  http://127.0.0.1:4566
 Jobs  http://127.0.0.1:8080
   curl -i http://127.0.0.1:8080/jobs -H 'content-type: application/json' -d @job.json
   curl http://127.0.0.1:8080/jobs/RUN_ID
-  A job is delivered to the sftp_host that it names; to try one, name the server below.
+  A job is delivered to the server that it names; to try one, name one of those below.
 
 SFTP  127.0.0.1:2222
   sftp -P 2222 acme@127.0.0.1
   user         acme
   password     the one of --sftp-password [default: partner]
   fingerprint  SHA256:abc
-  files        delivered";
+  files        delivered
+
+ShareFile  http://127.0.0.1:8443
+  sharefile_endpoint, with client_id, client_secret, username and password all `partner`
+  files        delivered/sharefile";
         assert_eq!(guide(&endpoints, &args.stack, Path::new("work/s3")), expected);
     }
 }

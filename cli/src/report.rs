@@ -165,10 +165,7 @@ pub fn error(error: &Error) -> String {
 
 /// Where the file goes instead of to the partner.
 pub fn stand_in(stand_in: &StandIn) -> String {
-    format!(
-        "the SFTP server of this laptop ({}) stands in for `{}`",
-        stand_in.address, stand_in.host
-    )
+    format!("{} stands in for `{}`", stand_in.server, stand_in.host)
 }
 
 /// Where to look for what happened.

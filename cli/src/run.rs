@@ -45,7 +45,8 @@ pub async fn run(
     let job = JobFile::read(&args.job)?;
     let files = queries::find(&args.queries)?;
     let mut work_dir = WorkDir::open(args.work_dir.as_deref())?;
-    let config = local_stack::config(&args.stack, work_dir.path(), place)?;
+    let mut config = local_stack::config(&args.stack, work_dir.path(), place)?;
+    config.sharefile = job.sharefile();
 
     tokio::pin!(interrupted);
     let stack = tokio::select! {
@@ -80,13 +81,14 @@ async fn follow_to_the_end(
     terminal: &mut Terminal<'_>,
 ) -> Result<Outcome, Error> {
     let endpoints = stack.endpoints();
+    local_stack::put_secrets(stack, &args.stack.secrets)?;
     for bucket in job.buckets() {
         queries::create_bucket(stack.store(), &bucket).await?;
     }
     if let Some((bucket, prefix)) = job.queries() {
         queries::upload(stack.store(), bucket.as_str(), &prefix, files).await?;
     }
-    if let Some(stand_in) = job.stand_in(endpoints.sftp, &endpoints.sftp_host_key) {
+    if let Some(stand_in) = job.stand_in(endpoints) {
         terminal.note(report::stand_in(&stand_in));
     }
 

@@ -28,6 +28,13 @@ export interface RustFunctionArgs {
   network: { subnetIds: string[]; securityGroupIds: string[] } | undefined;
 }
 
+/**
+ * Has the C library map each block of 128 KiB or more, and unmap it when it is freed. Left alone, it
+ * raises this limit as it goes and keeps what is freed, so that a process grows with its work:
+ * https://man7.org/linux/man-pages/man3/mallopt.3.html
+ */
+const ALLOCATOR = { MALLOC_MMAP_THRESHOLD_: "131072" };
+
 /** One Lambda with its log group and its role. */
 export class RustFunction extends pulumi.ComponentResource {
   readonly function: aws.lambda.Function;
@@ -68,7 +75,7 @@ export class RustFunction extends pulumi.ComponentResource {
         ...(args.reservedConcurrency !== undefined && {
           reservedConcurrentExecutions: args.reservedConcurrency,
         }),
-        environment: { variables: args.environment },
+        environment: { variables: { ...ALLOCATOR, ...args.environment } },
         loggingConfig: {
           logFormat: "JSON",
           logGroup: logs.name,

@@ -15,8 +15,12 @@ pub use local_athena::{Athena, Faults as AthenaFaults, InjectedFailure, Refusal,
 pub use local_s3::{Store, StoreError};
 pub use local_secrets::{Fault as SecretFault, Faults as SecretFaults, SecretStores};
 pub use local_sftp::{Fault as SftpFault, Faults as SftpFaults};
+pub use local_sharefile::{
+    Account as ShareFileAccount, Call as ShareFileCall, Fault as ShareFileFault,
+    Faults as ShareFileFaults,
+};
 
 pub use crate::{
-    stack::{Endpoints, Stack, StackConfig, StackError},
+    stack::{Endpoints, ShareFileConfig, Stack, StackConfig, StackError},
     wiring::{STATE_MACHINE, WORKFLOW},
 };

@@ -9,10 +9,11 @@ use std::{
 
 use axum::{Router, extract::Request, response::Response, serve::ListenerExt as _};
 use local_athena::{Athena, WorkGroup};
-use local_lambda::{HttpApi, Lambda, Route};
+use local_lambda::{Function, HttpApi, Lambda, Route};
 use local_s3::{Credentials, Store, StoreError};
 use local_secrets::SecretStores;
 use local_sftp::{Faults, Server};
+use local_sharefile::Account;
 use local_states::StepFunctions;
 use secrecy::SecretString;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -20,7 +21,7 @@ use tower::ServiceExt as _;
 
 use crate::{
     objects::StoredObjects,
-    wiring::{self, EXECUTE_SINGLE_QUERY, JOB_API, ROUTES, STATE_MACHINE},
+    wiring::{self, EXECUTE_SINGLE_QUERY, FILE_TRANSPORTER, JOB_API, ROUTES, STATE_MACHINE},
 };
 
 const ACCOUNT: &str = "000000000000";
@@ -62,6 +63,37 @@ pub struct StackConfig {
     pub work_groups: Vec<WorkGroup>,
     /// How long one call of execute-single-query waits for its query, in seconds.
     pub query_wait_seconds: u64,
+    /// The time limit of one call of file-transporter, in seconds.
+    pub transport_timeout_seconds: u64,
+    /// A ShareFile account, if there is to be one.
+    pub sharefile: Option<ShareFileConfig>,
+}
+
+/// A ShareFile account of the stack. Its folders are in `sharefile/` of the delivery directory.
+#[derive(Clone, Debug)]
+pub struct ShareFileConfig {
+    /// The address of the API; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// Who may log in.
+    pub account: Account,
+    /// In which ways it misbehaves.
+    pub faults: local_sharefile::Faults,
+}
+
+impl Default for ShareFileConfig {
+    /// On a free port; client id, client secret, user and password are all `partner`.
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            account: Account {
+                client_id: "partner".to_owned(),
+                client_secret: "partner".into(),
+                username: "partner".to_owned(),
+                password: "partner".into(),
+            },
+            faults: local_sharefile::Faults::default(),
+        }
+    }
 }
 
 impl StackConfig {
@@ -89,6 +121,8 @@ impl StackConfig {
             processes_max: 8,
             work_groups: Vec::new(),
             query_wait_seconds: 6,
+            transport_timeout_seconds: 870,
+            sharefile: None,
         }
     }
 }
@@ -132,6 +166,9 @@ pub enum StackError {
     /// The SFTP server did not start.
     #[error("starting the SFTP server")]
     Sftp(#[from] local_sftp::Error),
+    /// The ShareFile account did not start.
+    #[error("starting the ShareFile account")]
+    ShareFile(#[from] local_sharefile::Error),
 }
 
 /// Where the stack can be reached.
@@ -145,6 +182,8 @@ pub struct Endpoints {
     pub sftp: SocketAddr,
     /// The SFTP server's host key: `SHA256:…`.
     pub sftp_host_key: String,
+    /// The ShareFile account's API, if there is one: `http://127.0.0.1:PORT`.
+    pub sharefile: Option<String>,
     /// The ARN of the state machine.
     pub state_machine_arn: String,
 }
@@ -159,6 +198,7 @@ pub struct Stack {
     step_functions: StepFunctions,
     secrets: SecretStores,
     sftp: Server,
+    sharefile: Option<local_sharefile::Server>,
     servers: Vec<JoinHandle<()>>,
 }
 
@@ -185,18 +225,7 @@ impl Stack {
         let store = Store::open(&objects_dir).await?;
         let state_machine_arn =
             format!("arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{STATE_MACHINE}");
-        let functions =
-            wiring::functions(
-                &config.functions_dir,
-                &config.log_filter,
-                |function| match function {
-                    JOB_API => vec![("STATE_MACHINE_ARN", state_machine_arn.clone())],
-                    EXECUTE_SINGLE_QUERY => {
-                        vec![("QUERY_WAIT_SECONDS", config.query_wait_seconds.to_string())]
-                    }
-                    _ => Vec::new(),
-                },
-            );
+        let functions = functions(&config, &state_machine_arn);
         let lambda = Lambda::new(local_lambda::Config {
             log_dir: Some(log_dir),
             processes_max: config.processes_max,
@@ -224,6 +253,10 @@ impl Stack {
         let routes: Result<Vec<_>, _> = ROUTES.iter().map(|key| Route::new(key, JOB_API)).collect();
         let http_api =
             local_lambda::http_api_router(lambda.clone(), HttpApi::new("local", routes?))?;
+        let sharefile = match config.sharefile {
+            Some(sharefile) => Some(start_sharefile(sharefile, &config.delivery_dir).await?),
+            None => None,
+        };
         let sftp = Server::start(local_sftp::Config {
             root: config.delivery_dir,
             user: config.sftp_user,
@@ -249,6 +282,7 @@ impl Stack {
             api,
             sftp: sftp.address(),
             sftp_host_key: sftp.host_key_fingerprint().to_owned(),
+            sharefile: sharefile.as_ref().map(local_sharefile::Server::url),
             state_machine_arn,
         };
         Ok(Self {
@@ -260,6 +294,7 @@ impl Stack {
             step_functions,
             secrets,
             sftp,
+            sharefile,
             servers,
         })
     }
@@ -277,6 +312,11 @@ impl Stack {
     /// Where objects are as plain files: `DIR/<bucket>/<key>`, for keys that can be paths.
     pub fn objects_dir(&self) -> &Path {
         &self.objects_dir
+    }
+
+    /// The ShareFile account, to see what it was asked for.
+    pub fn sharefile(&self) -> Option<&local_sharefile::Server> {
+        self.sharefile.as_ref()
     }
 
     /// Athena, to make it fail on demand.
@@ -307,6 +347,9 @@ impl Stack {
             server.abort();
         }
         self.sftp.stop().await;
+        if let Some(sharefile) = self.sharefile {
+            sharefile.stop().await;
+        }
     }
 }
 
@@ -335,6 +378,35 @@ fn gateway(
         };
         answer(service, request)
     })
+}
+
+/// The functions, as the stack's configuration has them.
+fn functions(config: &StackConfig, state_machine_arn: &str) -> Vec<Function> {
+    let own = |function: &str| match function {
+        JOB_API => vec![("STATE_MACHINE_ARN", state_machine_arn.to_owned())],
+        EXECUTE_SINGLE_QUERY => vec![("QUERY_WAIT_SECONDS", config.query_wait_seconds.to_string())],
+        _ => Vec::new(),
+    };
+    let mut functions = wiring::functions(&config.functions_dir, &config.log_filter, own);
+    for function in functions.iter_mut().filter(|function| function.name == FILE_TRANSPORTER) {
+        function.timeout_seconds = config.transport_timeout_seconds;
+    }
+    functions
+}
+
+/// Unfinished uploads are in the same file system as the folders, so that a file appears at once.
+async fn start_sharefile(
+    config: ShareFileConfig,
+    delivery_dir: &Path,
+) -> Result<local_sharefile::Server, local_sharefile::Error> {
+    local_sharefile::Server::start(local_sharefile::Config {
+        root: delivery_dir.join("sharefile"),
+        uploads: delivery_dir.join(".sharefile-uploads"),
+        accounts: vec![config.account],
+        address: config.address,
+        faults: config.faults,
+    })
+    .await
 }
 
 async fn answer(service: Router, request: Request) -> Response {

@@ -18,6 +18,9 @@ pub(crate) const JOB_API: &str = "job-api";
 /// The function whose waiting is a setting.
 pub(crate) const EXECUTE_SINGLE_QUERY: &str = "execute-single-query";
 
+/// The function whose time limit is a setting.
+pub(crate) const FILE_TRANSPORTER: &str = "file-transporter";
+
 /// The routes of the HTTP API; all lead to [`JOB_API`].
 pub(crate) const ROUTES: &[&str] = &["POST /jobs", "GET /jobs/{run_id}"];
 
@@ -61,7 +64,7 @@ const FUNCTIONS: &[Deployed] = &[
         timeout_seconds: 30,
     },
     Deployed {
-        name: "file-transporter",
+        name: FILE_TRANSPORTER,
         placeholder: Some("FileTransporterFunctionArn"),
         memory_mb: 512,
         timeout_seconds: 870,

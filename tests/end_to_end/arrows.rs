@@ -35,7 +35,15 @@ fn the_crates_depend_on_each_other_as_the_plan_says() {
         "file-transporter",
         "job-api",
     ];
-    let local = ["local-athena", "local-lambda", "local-s3", "local-sftp", "local-states"];
+    let local = [
+        "local-athena",
+        "local-lambda",
+        "local-s3",
+        "local-secrets",
+        "local-sftp",
+        "local-sharefile",
+        "local-states",
+    ];
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
 
     assert_eq!(dependencies(&metadata, "job"), set(&[]));

@@ -4,6 +4,7 @@ mod archives;
 mod arrows;
 mod bad_input;
 mod command;
+mod delivering;
 mod many;
 mod memory;
 mod running;

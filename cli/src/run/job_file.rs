@@ -2,9 +2,10 @@
 //!
 //! It stays JSON here: whether it is a job is for the endpoint to say, with all its problems.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{fs, path::Path};
 
 use job::{BucketName, Prefix, RunId, RunLayout, document, transport::Transporter};
+use local::{Endpoints, ShareFileAccount, ShareFileConfig};
 use serde_json::{Value, json};
 
 use crate::Error;
@@ -19,7 +20,7 @@ pub struct StandIn {
     /// The partner's server, as the job says.
     pub host: String,
     /// The one that the file goes to.
-    pub address: SocketAddr,
+    pub server: String,
 }
 
 impl JobFile {
@@ -70,23 +71,49 @@ impl JobFile {
         ))
     }
 
-    /// Sends the file to `address` instead of the job's SFTP server, whose key is then `host_key`
-    /// unless the job pins one itself.
+    /// Sends the file to a server of this laptop instead of the job's. The key of the SFTP server is
+    /// pinned, unless the job pins one itself.
     ///
-    /// Nothing happens to a transporter that has problems, so that the endpoint tells them all, nor
-    /// to one that is not SFTP.
-    pub fn stand_in(&mut self, address: SocketAddr, host_key: &str) -> Option<StandIn> {
-        let transporter = self.0.get_mut("transporter")?;
-        let Ok(Transporter::Sftp(sftp)) = Transporter::parse(transporter, "$.transporter") else {
-            return None;
-        };
-        let config = &mut transporter["config"];
-        config["sftp_host"] = json!(address.ip().to_string());
-        config["sftp_port"] = json!(address.port());
-        if sftp.sftp_host_keys.is_empty() {
-            config["sftp_host_keys"] = json!([host_key]);
+    /// Nothing happens to a transporter that has problems, so that the endpoint tells them all.
+    pub fn stand_in(&mut self, endpoints: &Endpoints) -> Option<StandIn> {
+        let transporter = self.transporter()?;
+        let config = &mut self.0["transporter"]["config"];
+        match (transporter, &endpoints.sharefile) {
+            (Transporter::Sftp(sftp), _) => {
+                config["sftp_host"] = json!(endpoints.sftp.ip().to_string());
+                config["sftp_port"] = json!(endpoints.sftp.port());
+                if sftp.sftp_host_keys.is_empty() {
+                    config["sftp_host_keys"] = json!([endpoints.sftp_host_key]);
+                }
+                let server = format!("the SFTP server of this laptop ({})", endpoints.sftp);
+                Some(StandIn { host: sftp.address().0.to_owned(), server })
+            }
+            (Transporter::ShareFile(sharefile), Some(url)) => {
+                config["sharefile_endpoint"] = json!(url);
+                let server = format!("the ShareFile account of this laptop ({url})");
+                Some(StandIn { host: sharefile.host.clone(), server })
+            }
+            (Transporter::ShareFile(_), None) => None,
         }
-        Some(StandIn { host: sftp.address().0.to_owned(), address })
+    }
+
+    /// The account that stands in for the job's, if it delivers to ShareFile: it takes the
+    /// credentials that the job has in it, and `partner` for each that it has not.
+    pub fn sharefile(&self) -> Option<ShareFileConfig> {
+        let Transporter::ShareFile(job) = self.transporter()? else { return None };
+        let mut config = ShareFileConfig::default();
+        let partner = config.account;
+        config.account = ShareFileAccount {
+            client_id: job.client_id.unwrap_or(partner.client_id),
+            client_secret: job.client_secret.unwrap_or(partner.client_secret),
+            username: job.username.unwrap_or(partner.username),
+            password: job.password.unwrap_or(partner.password),
+        };
+        Some(config)
+    }
+
+    fn transporter(&self) -> Option<Transporter> {
+        Transporter::parse(self.0.get("transporter")?, "$.transporter").ok()
     }
 
     fn bucket(&self, field: &str) -> Option<BucketName> {
@@ -105,17 +132,28 @@ impl JobFile {
 #[cfg(test)]
 mod tests {
     use job::error::Chain;
+    use secrecy::ExposeSecret as _;
 
     use super::*;
 
     const FINGERPRINT: &str = "SHA256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
+    fn endpoints() -> Endpoints {
+        Endpoints {
+            aws: "http://127.0.0.1:4566".to_owned(),
+            api: "http://127.0.0.1:8080".to_owned(),
+            sftp: "127.0.0.1:2222".parse().unwrap(),
+            sftp_host_key: FINGERPRINT.to_owned(),
+            sharefile: Some("http://127.0.0.1:8443".to_owned()),
+            state_machine_arn: String::new(),
+        }
+    }
+
     #[track_caller]
     fn check_stand_in(transporter: &Value, host: Option<&str>, expected: &Value) {
         let mut job = JobFile(json!({ "transporter": transporter }));
-        let address = "127.0.0.1:2222".parse().unwrap();
-        let stand_in = job.stand_in(address, FINGERPRINT);
-        assert_eq!(stand_in, host.map(|host| StandIn { host: host.to_owned(), address }));
+        let stand_in = job.stand_in(&endpoints());
+        assert_eq!(stand_in.map(|stand_in| stand_in.host), host.map(str::to_owned));
         assert_eq!(job.document(), &json!({ "transporter": expected }));
     }
 
@@ -136,6 +174,41 @@ mod tests {
                 "sftp_path": "/in", "sftp_host_keys": [FINGERPRINT],
             })),
         );
+    }
+
+    #[test]
+    fn the_local_account_stands_in_for_the_partners_and_takes_the_credentials_of_the_job() {
+        let config = |changes: Value| {
+            let mut config = json!({
+                "host": "acme.sharefile.com", "client_id": "id", "client_secret": "s", "username": "robot",
+                "password": "p", "sharefile_folder": "home",
+            });
+            config.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            json!({ "type": "sharefile", "config": config })
+        };
+        check_stand_in(
+            &config(json!({})),
+            Some("acme.sharefile.com"),
+            &config(json!({ "sharefile_endpoint": "http://127.0.0.1:8443" })),
+        );
+        let account = |transporter: Value| {
+            let job = JobFile(json!({ "transporter": transporter }));
+            job.sharefile().map(|config| {
+                let ShareFileAccount { client_id, client_secret, username, password } =
+                    config.account;
+                let secrets = [client_secret, password].map(|s| s.expose_secret().to_owned());
+                (client_id, username, secrets)
+            })
+        };
+        let taken = |id: &str, user: &str, secrets: [&str; 2]| {
+            Some((id.to_owned(), user.to_owned(), secrets.map(str::to_owned)))
+        };
+        assert_eq!(account(config(json!({}))), taken("id", "robot", ["s", "p"]));
+        let by_reference = json!({ "type": "sharefile", "config": {
+            "host": "acme.sharefile.com", "sharefile_folder": "home", "sharefile_secret": "s",
+        }});
+        assert_eq!(account(by_reference), taken("partner", "partner", ["partner", "partner"]));
+        assert_eq!(account(json!({ "type": "ftp" })), None);
     }
 
     #[test]
@@ -164,17 +237,10 @@ mod tests {
             sftp(&json!("sftp.example")),
             json!({ "type": "ftp" }),
             json!(null),
-            json!({
-                "type": "sharefile",
-                "config": {
-                    "host": "acme.sharefile.com", "client_id": "id", "client_secret": "s", "username": "robot",
-                    "password": "s", "sharefile_folder": "home",
-                },
-            }),
         ] {
             check_stand_in(&transporter, None, &transporter);
         }
-        assert_eq!(JobFile(json!([])).stand_in("127.0.0.1:1".parse().unwrap(), FINGERPRINT), None);
+        assert_eq!(JobFile(json!([])).stand_in(&endpoints()), None);
     }
 
     #[test]

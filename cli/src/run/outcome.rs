@@ -30,6 +30,9 @@ pub struct Outcome {
 /// The part of a transporter's receipt that is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Receipt {
+    /// The kind of transport.
+    #[serde(default)]
+    pub transport: String,
     /// The file's path at the recipient.
     pub remote_path: String,
     /// The key that the server presented.
@@ -63,7 +66,14 @@ impl Outcome {
     ) -> Result<Self, Error> {
         let receipt = Receipt::of(&view);
         let file = match (&receipt, &view.file, view.status) {
-            (Some(receipt), _, _) => Some(out.join(receipt.remote_path.trim_start_matches('/'))),
+            (Some(receipt), _, _) => {
+                let root = if receipt.transport == "sharefile" {
+                    out.join("sharefile")
+                } else {
+                    out.to_owned()
+                };
+                Some(root.join(receipt.remote_path.trim_start_matches('/')))
+            }
             (None, Some(file), RunState::Succeeded) => {
                 Some(copy(store, objects_dir, &file.uri, &out.join(file.file_name.as_str())).await?)
             }

@@ -48,7 +48,8 @@ pub struct Deflated {
 /// A `push` or `finish` that is dropped before its end leaves the content incomplete.
 pub struct Deflater {
     level: u8,
-    /// One more than there are cores: none waits while the caller makes the next block.
+    /// One more than there are cores, so that none waits while the caller makes the next block; a
+    /// single core is busy with the caller then.
     running_max: usize,
     filling: Block,
     running: VecDeque<JoinHandle<DeflatedBlock>>,
@@ -63,7 +64,7 @@ impl Deflater {
     pub fn new(level: u8, parallelism: NonZeroUsize) -> Self {
         Self {
             level,
-            running_max: parallelism.get() + 1,
+            running_max: if parallelism.get() == 1 { 1 } else { parallelism.get() + 1 },
             filling: Block::after(&[]),
             running: VecDeque::new(),
             done: Done::default(),

@@ -5,7 +5,8 @@ use tpchgen::generators::{Order, OrderGenerator};
 /// Some 230 bytes of result for each order, and 1.5 million orders for each 1 of the scale.
 const SCALE: f64 = 2.0;
 
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 12] = [
+    "reference",
     "o_orderkey",
     "o_custkey",
     "o_orderstatus",
@@ -16,12 +17,14 @@ const COLUMNS: [&str; 10] = [
     "o_shippriority",
     "city",
     "o_comment",
+    "updated_at",
 ];
 const CITIES: [&str; 8] =
     ["Köln", "São Paulo", "大阪", "London", "Île-de-France", "Łódź", "Αθήνα", "Reykjavík"];
 
-/// A result as Athena writes it: TPC-H's orders, each with a city, all quoted but NULL. One value
-/// in fifty is NULL, one is empty, and one holds a quote, a comma or a line break.
+/// A result as Athena writes it: TPC-H's orders, each with a reference number, a city and a time, all
+/// quoted but NULL. One value in fifty is NULL, one is empty, and one holds a quote, a comma or a line
+/// break.
 pub(crate) fn athena_result(size_bytes: usize) -> Vec<u8> {
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let mut result = Vec::with_capacity(size_bytes + 1024);
@@ -29,14 +32,16 @@ pub(crate) fn athena_result(size_bytes: usize) -> Vec<u8> {
     let mut orders = OrderGenerator::new(SCALE, 1, 1).iter();
     while result.len() < size_bytes {
         let order = orders.next().expect("the scale is large enough");
-        let city = CITIES[random.below(CITIES.len())];
-        push_record(&mut result, &values(&order, city).map(|value| as_athena(&value, &mut random)));
+        let values = values(&order, &mut random);
+        push_record(&mut result, &values.map(|value| as_athena(&value, &mut random)));
     }
     result
 }
 
-fn values(order: &Order<'_>, city: &str) -> [String; COLUMNS.len()] {
+fn values(order: &Order<'_>, random: &mut Random) -> [String; COLUMNS.len()] {
+    let time = random.below(24 * 60 * 60);
     [
+        format!("{:05}-{:07}", random.below(100_000), random.below(10_000_000)),
         order.o_orderkey.to_string(),
         order.o_custkey.to_string(),
         order.o_orderstatus.to_string(),
@@ -45,8 +50,15 @@ fn values(order: &Order<'_>, city: &str) -> [String; COLUMNS.len()] {
         order.o_orderpriority.to_owned(),
         order.o_clerk.to_string(),
         order.o_shippriority.to_string(),
-        city.to_owned(),
+        CITIES[random.below(CITIES.len())].to_owned(),
         order.o_comment.to_owned(),
+        format!(
+            "{} {:02}:{:02}:{:02}.000",
+            order.o_orderdate,
+            time / 3600,
+            time / 60 % 60,
+            time % 60
+        ),
     ]
 }
 

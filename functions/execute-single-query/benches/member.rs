@@ -81,6 +81,7 @@ fn member(criterion: &mut Criterion) {
         ("level 6, all cores", 6, all),
         ("level 5, all cores", 5, all),
         ("level 4, all cores", 4, all),
+        ("level 3, all cores", 3, all),
         ("level 6, one core", 6, NonZeroUsize::MIN),
         ("level 5, one core", 5, NonZeroUsize::MIN),
         ("level 4, one core", 4, NonZeroUsize::MIN),
