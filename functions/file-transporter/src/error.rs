@@ -24,12 +24,6 @@ pub enum Error {
         /// All of them.
         problems: Vec<TransportProblem>,
     },
-    /// The configuration asks for something that is known but not done.
-    #[error("this version does not yet do {what}")]
-    NotYet {
-        /// For what.
-        what: &'static str,
-    },
     /// What should name a secret does not.
     #[error("reading `{field}`")]
     SecretReference {
@@ -268,7 +262,6 @@ impl Failure for Error {
             Self::Secret(error) => error.name(),
             Self::Configuration { .. }
             | Self::SecretReference { .. }
-            | Self::NotYet { .. }
             | Self::FileName(_)
             | Self::PrivateKey { .. }
             | Self::HostKeyPin { .. }

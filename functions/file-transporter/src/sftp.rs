@@ -63,16 +63,12 @@ pub struct Sftp<'a> {
 }
 
 impl<'a> Sftp<'a> {
-    /// The directory that `config` describes.
+    /// The directory that `config` describes, which has the credentials in it.
     ///
     /// # Errors
     ///
-    /// When the private key or a host key can not be read, or when the configuration asks for
-    /// something that is not done yet.
+    /// When the private key or a host key can not be read.
     pub fn new(config: &'a SftpConfig) -> Result<Self, Error> {
-        if config.sftp_secret.is_some() {
-            return Err(Error::NotYet { what: "a login with `sftp_secret`" });
-        }
         let directory = config.directory().map_err(|error| Error::Configuration {
             problems: vec![TransportProblem {
                 path: "config.sftp_path".to_owned(),

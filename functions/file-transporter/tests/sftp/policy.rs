@@ -235,20 +235,6 @@ async fn a_second_file_whose_answer_is_lost_is_written_without_sending_the_first
 }
 
 #[tokio::test]
-async fn what_is_not_done_yet_is_refused_by_name() {
-    let partner = Partner::start(Faults::default()).await;
-    let sharefile = json!({ "type": "sharefile", "config": {
-        "host": "acme.sharefile.com", "client_id": "id", "client_secret": "s", "username": "u", "password": "p",
-        "sharefile_folder": "home",
-    } });
-    let result = deliver_to(sharefile, &Memory::new(file())).await;
-    assert_eq!(summary(&result), Err(ErrorName::TransportConfig));
-    let text = "this version does not yet do a delivery to ShareFile";
-    assert_eq!(result.unwrap_err().to_string(), text);
-    assert_eq!((partner.server.connections(), partner.files().len()), (0, 0));
-}
-
-#[tokio::test]
 async fn all_problems_of_a_configuration_are_told_at_once() {
     let partner = Partner::start(Faults::default()).await;
     let transporter = partner.transporter(&json!({ "sftp_host": "", "sftp_path": "../up" }));
