@@ -49,6 +49,14 @@ pub enum Error {
         /// Why it can not be read.
         source: io::Error,
     },
+    /// A secret is not taken.
+    #[error("putting the secret `{name}` in place")]
+    PutSecret {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: local::RefusedSecret,
+    },
     /// The job's file is not JSON.
     #[error("the job is not JSON: `{}`, line {line}, column {column}", path.display())]
     ParseJob {
@@ -177,6 +185,7 @@ impl Error {
         match self {
             Self::ReadJob { .. }
             | Self::ReadSecret { .. }
+            | Self::PutSecret { .. }
             | Self::ParseJob { .. }
             | Self::RefusedJob(_)
             | Self::ReadQueries { .. }

@@ -39,15 +39,16 @@ pub fn config(args: &StackArgs, work_dir: &Path, place: &Place) -> Result<StackC
 ///
 /// # Errors
 ///
-/// When a file can not be read as text.
+/// When a file can not be read as text, or the store does not take it.
 pub fn put_secrets(stack: &Stack, secrets: &[SecretFile]) -> Result<(), Error> {
     for SecretFile { name, path } in secrets {
         let text = fs::read_to_string(path)
             .map_err(|source| Error::ReadSecret { path: path.clone(), source })?;
-        match name.strip_prefix("ssm:") {
+        let put = match name.strip_prefix("ssm:") {
             Some(parameter) => stack.secrets().put_parameter(parameter, text),
-            None => drop(stack.secrets().put_secret(name, text)),
-        }
+            None => stack.secrets().put_secret(name, text).map(drop),
+        };
+        put.map_err(|source| Error::PutSecret { name: name.clone(), source })?;
     }
     Ok(())
 }

@@ -13,7 +13,9 @@ mod wiring;
 
 pub use local_athena::{Athena, Faults as AthenaFaults, InjectedFailure, Refusal, WorkGroup};
 pub use local_s3::{Store, StoreError};
-pub use local_secrets::{Fault as SecretFault, Faults as SecretFaults, SecretStores};
+pub use local_secrets::{
+    Fault as SecretFault, Faults as SecretFaults, Refused as RefusedSecret, SecretStores,
+};
 pub use local_sftp::{Fault as SftpFault, Faults as SftpFaults};
 pub use local_sharefile::{
     Account as ShareFileAccount, Call as ShareFileCall, Fault as ShareFileFault,

@@ -96,7 +96,7 @@ async fn sharefile_gets_one_complete_file_with_credentials_in_the_job_or_in_a_se
         "password": "partner",
     });
     let secrets = scenario.stack().secrets();
-    secrets.put_secret("sharefile/partner", credentials.to_string());
+    secrets.put_secret("sharefile/partner", credentials.to_string()).unwrap();
     let by_reference = json!({ "sharefile_secret": "sharefile/partner" });
     for (folder, credentials) in [("inline", credentials), ("by reference", by_reference)] {
         let mut config = json!({

@@ -13,7 +13,7 @@ use base64::{
 };
 use end_to_end::{RESULTS_BUCKET, Scenario, binaries, sample_data};
 use job::view::{RunState, RunView};
-use local::SecretFault;
+use local::{SecretFault, ShareFileConfig};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use russh::keys::{Algorithm, PrivateKey, key::safe_rng, ssh_key::LineEnding};
 use serde_json::{Value, json};
@@ -25,6 +25,8 @@ const PASSWORD: &str = r#"c0rrect "horse\ bättery/staple+1%"#;
 const WRONG_PASSWORD: &str = r#"wr0ng "horse\ bättery/staple+1%"#;
 
 const PASSPHRASE: &str = r#"0pen "sesame\ & every öther/door"#;
+
+const CLIENT_SECRET: &str = r#"cl1ent "sècret\ of+seven/words"#;
 
 /// Something that a run left behind.
 struct Trace {
@@ -173,6 +175,10 @@ async fn start() -> Scenario {
     let scenario = Scenario::start_with(|config| {
         config.sftp_password = PASSWORD.into();
         "debug".clone_into(&mut config.log_filter);
+        let mut sharefile = ShareFileConfig::default();
+        sharefile.account.client_secret = CLIENT_SECRET.into();
+        sharefile.account.password = PASSWORD.into();
+        config.sharefile = Some(sharefile);
     })
     .await;
     scenario.put_query("one", "SELECT 1 AS one").await;
@@ -200,6 +206,16 @@ fn check_delivered(view: &RunView) {
     assert_eq!((view.status, view.failure.as_ref()), (RunState::Succeeded, None));
 }
 
+/// A job that delivers to ShareFile with the credentials of a secret.
+fn sharefile_job(scenario: &Scenario, secret: &str) -> Value {
+    let mut job = scenario.job(&["one"]);
+    job["transporter"] = json!({ "type": "sharefile", "config": {
+        "host": "acme.sharefile.com", "sharefile_folder": "home", "sharefile_secret": secret,
+        "sharefile_endpoint": scenario.stack().endpoints().sharefile,
+    }});
+    job
+}
+
 /// A failed delivery has this name, and its cause is given back.
 #[track_caller]
 fn check_failed(view: &RunView, name: &str) -> String {
@@ -220,7 +236,7 @@ fn private_key() -> (String, Vec<String>) {
 }
 
 fn credentials(key_lines: Vec<String>) -> Vec<String> {
-    let texts = [PASSWORD, WRONG_PASSWORD, PASSPHRASE].map(str::to_owned);
+    let texts = [PASSWORD, WRONG_PASSWORD, PASSPHRASE, CLIENT_SECRET].map(str::to_owned);
     [texts.to_vec(), key_lines].concat()
 }
 
@@ -245,15 +261,27 @@ async fn credentials_by_reference_are_nowhere() {
         .to_string()
     };
     let secrets = scenario.stack().secrets();
-    let arn = secrets.put_secret("sftp/partner", secret(PASSWORD));
-    secrets.put_parameter("/sftp/partner", secret(PASSWORD));
-    secrets.put_secret("sftp/wrong", secret(WRONG_PASSWORD));
-    secrets.put_secret("sftp/broken", format!("{{\"Password\": [{}]}}", json!(PASSWORD)));
+    let arn = secrets.put_secret("sftp/partner", secret(PASSWORD)).unwrap();
+    secrets.put_parameter("/sftp/partner", secret(PASSWORD)).unwrap();
+    secrets.put_secret("sftp/wrong", secret(WRONG_PASSWORD)).unwrap();
+    secrets.put_secret("sftp/broken", format!("{{\"Password\": [{}]}}", json!(PASSWORD))).unwrap();
+
+    for (name, password) in [("sharefile/partner", PASSWORD), ("sharefile/wrong", WRONG_PASSWORD)] {
+        let secret = json!({
+            "client_id": "partner", "client_secret": CLIENT_SECRET, "username": "partner",
+            "password": password,
+        });
+        secrets.put_secret(name, secret.to_string()).unwrap();
+    }
 
     for good in ["sftp/partner", arn.as_str(), "ssm:/sftp/partner"] {
         check_delivered(&scenario.run(&job_with(&scenario, good)).await.unwrap());
     }
-    assert_eq!(scenario.delivered(), ["inbox/one.csv"]);
+    check_delivered(&scenario.run(&sharefile_job(&scenario, "sharefile/partner")).await.unwrap());
+    assert_eq!(scenario.delivered(), ["inbox/one.csv", "sharefile/home/one.csv"]);
+
+    let view = scenario.run(&sharefile_job(&scenario, "sharefile/wrong")).await.unwrap();
+    check_failed(&view, "Transport.Auth");
 
     let view = scenario.run(&job_with(&scenario, "sftp/wrong")).await.unwrap();
     check_failed(&view, "Transport.Auth");
@@ -337,10 +365,12 @@ async fn the_search_finds_what_is_planted_in_an_object_a_log_and_an_execution() 
 async fn a_store_of_secrets_that_is_busy_is_waited_out_by_the_state_machine() {
     let scenario = start().await;
     let secrets = scenario.stack().secrets();
-    secrets.put_secret(
-        "sftp/partner",
-        json!({ "Username": "partner", "Password": PASSWORD }).to_string(),
-    );
+    secrets
+        .put_secret(
+            "sftp/partner",
+            json!({ "Username": "partner", "Password": PASSWORD }).to_string(),
+        )
+        .unwrap();
     // As often as one call asks, and once more.
     secrets.faults().refuse_next(5, SecretFault::Throttle);
     check_delivered(&scenario.run(&job_with(&scenario, "sftp/partner")).await.unwrap());

@@ -67,8 +67,8 @@ impl Scene {
 #[tokio::test]
 async fn a_secret_is_read_by_its_name_and_by_its_arn_and_a_parameter_too() {
     let scene = Scene::start().await;
-    let arn = scene.stores.put_secret("sftp/acme", "one");
-    scene.stores.put_parameter("/sftp/acme", "two");
+    let arn = scene.stores.put_secret("sftp/acme", "one").unwrap();
+    scene.stores.put_parameter("/sftp/acme", "two").unwrap();
     let parameter = "arn:aws:ssm:eu-central-1:000000000000:parameter/sftp/acme";
     let references = ["sftp/acme", &arn, "ssm:/sftp/acme", "ssm:/sftp/acme:1", parameter];
     let mut found = Vec::new();
@@ -83,8 +83,8 @@ async fn a_value_is_read_again_after_five_minutes_or_when_it_must_be_fresh() {
     for reference in ["acme", "ssm:acme"] {
         let scene = Scene::start().await;
         let put = |text: &str| {
-            scene.stores.put_secret("acme", text);
-            scene.stores.put_parameter("acme", text);
+            scene.stores.put_secret("acme", text).unwrap();
+            scene.stores.put_parameter("acme", text).unwrap();
         };
         put("old");
         assert_eq!(scene.cached(reference).await, Ok("old".to_owned()));
@@ -105,8 +105,8 @@ async fn a_value_is_read_again_after_five_minutes_or_when_it_must_be_fresh() {
 async fn check_refused(count: usize, fault: Fault, expected: Result<&str, ErrorName>, reads: u64) {
     for reference in ["acme", "ssm:acme"] {
         let scene = Scene::start().await;
-        scene.stores.put_secret("acme", "hunter2");
-        scene.stores.put_parameter("acme", "hunter2");
+        scene.stores.put_secret("acme", "hunter2").unwrap();
+        scene.stores.put_parameter("acme", "hunter2").unwrap();
         scene.stores.faults().refuse_next(count, fault);
         let found = scene.cached(reference).await;
         assert_eq!(found, expected.map(str::to_owned), "{reference} {fault:?}");
@@ -144,7 +144,7 @@ async fn a_binary_secret_and_one_that_is_marked_for_deletion_can_not_be_used() {
     let text = "reading the secret `binary`: it is binary; a text is expected";
     assert_eq!((error.name(), error.to_string().as_str()), (ErrorName::SecretInvalid, text));
 
-    scene.stores.put_secret("deleted", "hunter2");
+    scene.stores.put_secret("deleted", "hunter2").unwrap();
     scene.client.delete_secret().secret_id("deleted").send().await.unwrap();
     let error = scene.get("deleted", Freshness::Cached).await.unwrap_err();
     assert_eq!(error.name(), ErrorName::SecretInvalid);
@@ -155,7 +155,7 @@ async fn a_binary_secret_and_one_that_is_marked_for_deletion_can_not_be_used() {
 async fn a_long_secret_is_read_whole() {
     let scene = Scene::start().await;
     let long = "x".repeat(SECRET_BYTES_MAX);
-    scene.stores.put_secret("long", long.as_str());
+    scene.stores.put_secret("long", long.as_str()).unwrap();
     assert_eq!(scene.cached("long").await, Ok(long));
 }
 

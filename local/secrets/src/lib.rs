@@ -30,7 +30,7 @@ pub use crate::{
     api::router,
     faults::{Fault, Faults},
 };
-use crate::{parameters::Parameters, secrets::Secrets};
+use crate::{error::ApiError, parameters::Parameters, secrets::Secrets};
 
 /// What the ARNs of a store say.
 #[derive(Clone, Debug)]
@@ -40,6 +40,11 @@ pub struct Config {
     /// The region.
     pub region: String,
 }
+
+/// Why a value was not taken, in AWS's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub struct Refused(ApiError);
 
 /// The state of both services. Clones share it.
 #[derive(Clone, Debug)]
@@ -73,22 +78,20 @@ impl SecretStores {
 
     /// Gives a secret of Secrets Manager a value, and makes it if it is not there; its ARN.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// When the name is none.
-    pub fn put_secret(&self, name: &str, text: impl Into<SecretString>) -> String {
-        let put = self.kept().secrets.put_text(name, text.into());
-        put.unwrap_or_else(|error| panic!("putting the secret `{name}`: {error}"))
+    /// When the name is none, or the value is too long.
+    pub fn put_secret(&self, name: &str, text: impl Into<SecretString>) -> Result<String, Refused> {
+        self.kept().secrets.put_text(name, text.into()).map_err(Refused)
     }
 
     /// Gives a parameter of the type `SecureString` a value, and makes it if it is not there.
     ///
-    /// # Panics
+    /// # Errors
     ///
     /// When the name is none, or the value is too long.
-    pub fn put_parameter(&self, name: &str, text: impl Into<SecretString>) {
-        let put = self.kept().parameters.put_secure(name, text.into());
-        put.unwrap_or_else(|error| panic!("putting the parameter `{name}`: {error}"));
+    pub fn put_parameter(&self, name: &str, text: impl Into<SecretString>) -> Result<(), Refused> {
+        self.kept().parameters.put_secure(name, text.into()).map_err(Refused)
     }
 
     /// How often a value was asked for, in vain or not.

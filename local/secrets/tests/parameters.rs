@@ -86,7 +86,7 @@ async fn what_is_not_valid_is_refused_with_awss_names() {
         let answer = client.call("PutParameter", request).await;
         assert_eq!(answer, (400, json!(expected)));
     }
-    client.0.put_parameter("a", "x");
+    client.0.put_parameter("a", "x").unwrap();
     for (name, expected) in [("b", "ParameterNotFound"), ("a:2", "ParameterVersionNotFound")] {
         let answer = client.call("GetParameter", json!({ "Name": name })).await;
         assert_eq!(answer, (400, json!(expected)));
