@@ -16,7 +16,9 @@
 //! When the time of an invocation is nearly up, no chunk is begun any more. The next invocation asks
 //! for a specification again; ShareFile tells how many bytes it has and their MD5, and if they are
 //! the beginning of our file the upload goes on after them. The file is read from its beginning for
-//! that, because the MD5 of the whole is needed at the end.
+//! that, because the MD5 of the whole is needed at the end. If no more than the last chunk was
+//! missing, the upload may have been ended without an answer that came in time: then the folder is
+//! looked at first, so that the file is not uploaded, and its recipients not notified, twice.
 //!
 //! Addresses of uploads, the token and the password are secrets: what is shown of an address is its
 //! host.
@@ -37,13 +39,14 @@ mod upload;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_io::Failure;
 use futures_util::TryStreamExt;
 use job::transport::{ShareFileConfig, TransportProblem, remote_file_name, sharefile_name_fault};
 use tokio::time::{Instant, timeout_at};
 
 use self::{
     answer::Kind,
-    folder::Folder,
+    folder::{Folder, Item},
     session::{Credentials, Session},
     specification::{Specification, Wish},
     sums::Sums,
@@ -114,6 +117,9 @@ struct Time {
     started: Instant,
     /// When nothing more is begun that can be left to the next invocation.
     stop: Instant,
+    /// When the end of an upload is not begun any more, if something can be handed over: a server
+    /// may need minutes to put a large file together.
+    finish_before: Instant,
     /// When everything is given up, so that there is time to answer.
     give_up: Instant,
 }
@@ -121,9 +127,15 @@ struct Time {
 impl Time {
     fn until(deadline: Instant) -> Self {
         let started = Instant::now();
-        let margin = (deadline.saturating_duration_since(started) / 8).min(MARGIN_MAX);
+        let time = deadline.saturating_duration_since(started);
+        let margin = (time / 8).min(MARGIN_MAX);
         let before = |margin| deadline.checked_sub(margin).unwrap_or(started);
-        Self { started, stop: before(margin), give_up: before(margin / 8) }
+        Self {
+            started,
+            stop: before(margin),
+            finish_before: before(time / 4),
+            give_up: before(margin / 8),
+        }
     }
 }
 
@@ -138,6 +150,9 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn deliver(&self) -> Result<Outcome, Error> {
+        if let Some(whole) = self.look_for_the_end().await? {
+            return Ok(Outcome::Delivered(self.receipt(whole, 1)));
+        }
         let mut uploads = 1;
         let mut start_over = false;
         loop {
@@ -189,6 +204,7 @@ impl Run<'_> {
             specification,
             goes_on: !start_over,
             stop: self.time.stop,
+            finish_before: self.time.finish_before,
         };
         upload::send(&upload, content, self.parcel.source).await
     }
@@ -210,13 +226,37 @@ impl Run<'_> {
         })
     }
 
+    /// The file in the folder, if an earlier invocation ended the upload without hearing of it.
+    async fn look_for_the_end(&self) -> Result<Option<Whole>, Error> {
+        let Some(checkpoint) = self.parcel.checkpoint else { return Ok(None) };
+        let content = self.parcel.source.open(0).await?;
+        let left = content.size_bytes.saturating_sub(checkpoint.acknowledged_bytes);
+        let chunk_bytes = self.session.config.sharefile_chunk_size.count() as u64;
+        if checkpoint.version != content.version || left > chunk_bytes {
+            return Ok(None);
+        }
+        match self.folder.file(self.session, self.name).await {
+            Ok(Some(item)) => self.compare(content, item).await,
+            Ok(None) => Ok(None),
+            Err(error) if error.name().is_retryable() => Err(error),
+            // Who may not look may still upload.
+            Err(_) => Ok(None),
+        }
+    }
+
     /// What there is to do when the name is taken by a file that must stay: nothing, if it is the
     /// same file, as when an earlier delivery of this run did not hear that it was done.
-    async fn compare_with_the_other(&self, mut content: Content) -> Result<Outcome, Error> {
+    async fn compare_with_the_other(&self, content: Content) -> Result<Outcome, Error> {
         let duplicate = || Error::Duplicate { path: self.path() };
         let other = self.folder.file(self.session, self.name).await?.ok_or_else(duplicate)?;
-        if other.size_bytes != Some(content.size_bytes) {
-            return Err(duplicate());
+        let whole = self.compare(content, other).await?.ok_or_else(duplicate)?;
+        Ok(Outcome::AlreadyThere(self.receipt(whole, 1)))
+    }
+
+    /// The file in the folder, if it is the same as ours. It is not read for nothing.
+    async fn compare(&self, mut content: Content, other: Item) -> Result<Option<Whole>, Error> {
+        if other.size_bytes != Some(content.size_bytes) || other.md5.is_none() {
+            return Ok(None);
         }
         let mut sums = Sums::default();
         let summing = async {
@@ -228,11 +268,9 @@ impl Run<'_> {
         timeout_at(self.time.give_up, summing).await.map_err(|_| Error::OutOfTime {
             action: format!("comparing the file with `{}`", self.path()),
         })??;
-        if !other.is_the_same(sums.size_bytes(), &sums.md5()) {
-            return Err(duplicate());
-        }
+        let is_the_same = other.is_the_same(sums.size_bytes(), &sums.md5());
         let whole = Whole { sums, item_id: Some(other.id), verified: Verified::Md5 };
-        Ok(Outcome::AlreadyThere(self.receipt(whole, 1)))
+        Ok(is_the_same.then_some(whole))
     }
 
     fn receipt(&self, whole: Whole, attempts: u32) -> Receipt {

@@ -48,6 +48,8 @@ pub enum Fault {
     CutAnswer,
     /// Nothing is ever answered.
     Mute,
+    /// What is asked for is done, but that is never answered.
+    MuteAnswer,
     /// The answer takes so long.
     Slow(Duration),
     /// All tokens are forgotten.

@@ -104,7 +104,7 @@ async fn misbehave(
     lock(&state.requests).push((call, request.uri().path().to_owned()));
     let _counted = (call == Call::Chunk).then(|| InFlight::new(&state));
     let mut faults = state.faults.of(call);
-    let mut cuts_answer = false;
+    let (mut cuts_answer, mut is_mute) = (false, false);
     for fault in std::mem::take(&mut faults) {
         match fault {
             Fault::Mute => std::future::pending().await,
@@ -114,6 +114,7 @@ async fn misbehave(
                 return gone(&cut).await;
             }
             Fault::CutAnswer => cuts_answer = true,
+            Fault::MuteAnswer => is_mute = true,
             Fault::ForgetTokens => lock(&state.tokens).clear(),
             _ => match instead(fault) {
                 Some(answer) => {
@@ -127,6 +128,9 @@ async fn misbehave(
     }
     request.extensions_mut().insert(Shown(faults));
     let answer = next.run(request).await;
+    if is_mute {
+        std::future::pending::<()>().await;
+    }
     if cuts_answer { gone(&cut).await } else { answer }
 }
 

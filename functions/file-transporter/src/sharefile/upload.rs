@@ -37,6 +37,8 @@ pub(super) struct Upload<'a> {
     pub(super) goes_on: bool,
     /// When no further chunk is begun, so that those in flight can be finished in time.
     pub(super) stop: Instant,
+    /// When the end of the upload is left to the next invocation, if this one got further.
+    pub(super) finish_before: Instant,
 }
 
 /// How far an upload got.
@@ -114,9 +116,13 @@ impl Upload<'_> {
 
     /// Sends the chunks one after the other; the last one ends the upload.
     pub(super) async fn in_order(&self, mut chunks: Chunks) -> Result<Sent, Trouble> {
-        let mut acknowledged = chunks.offset();
+        let began_at = chunks.offset();
+        let mut acknowledged = began_at;
         while let Ok(chunk) = timeout_at(self.stop, chunks.next()).await {
             let Some(chunk) = chunk? else { break };
+            if chunk.is_last && self.is_too_late_to_finish(began_at, acknowledged) {
+                break;
+            }
             let end = chunk.offset + chunk.bytes.len() as u64;
             let sent = if chunk.is_last {
                 let address = self.chunk_address(&chunk).with(&[
@@ -145,7 +151,8 @@ impl Upload<'_> {
     pub(super) async fn side_by_side(&self, mut chunks: Chunks) -> Result<Sent, Trouble> {
         let configured = self.session.config.sharefile_threads.count();
         let threads = self.specification.threads_max.map_or(configured, |max| max.min(configured));
-        let mut acknowledged = Acknowledged::new(chunks.offset());
+        let began_at = chunks.offset();
+        let mut acknowledged = Acknowledged::new(began_at);
         let mut in_flight = FuturesUnordered::new();
         loop {
             let more = !chunks.is_done() && Instant::now() < self.stop;
@@ -170,8 +177,9 @@ impl Upload<'_> {
                 () = sleep_until(self.stop), if more => {}
             }
         }
-        if !chunks.is_done() || Instant::now() >= self.stop {
-            return Ok(Sent::Part(acknowledged.from_beginning));
+        let arrived = acknowledged.from_beginning;
+        if !chunks.is_done() || self.is_too_late_to_finish(began_at, arrived) {
+            return Ok(Sent::Part(arrived));
         }
         let Some(finish) = &self.specification.finish else {
             return Err(self.unfinishable().into());
@@ -180,9 +188,16 @@ impl Upload<'_> {
         let address = finish.with_default("respformat", "json").with(&[("filehash", &md5)]);
         match self.finish(&address, &Bytes::new(), chunks.sums()).await {
             Ok(whole) => Ok(Sent::whole(whole)),
-            Err(trouble) if is_out_of_time(&trouble) => Ok(Sent::Part(acknowledged.from_beginning)),
+            Err(trouble) if is_out_of_time(&trouble) => Ok(Sent::Part(arrived)),
             Err(trouble) => Err(trouble),
         }
+    }
+
+    /// Whether the time that is left is better not spent on the end of the upload, for which the
+    /// server may need long. An invocation that did not get further has nothing to hand over.
+    fn is_too_late_to_finish(&self, began_at: u64, acknowledged: u64) -> bool {
+        let limit = if acknowledged > began_at { self.finish_before } else { self.stop };
+        Instant::now() >= limit
     }
 
     fn unfinishable(&self) -> Error {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use file_transporter::{Checkpoint, Error, Outcome};
+use futures_util::future::join_all;
 use local_sharefile::{Call, Fault, Faults};
 use serde_json::{Value, json};
 
@@ -114,6 +115,32 @@ async fn an_upload_of_which_only_the_end_is_missing_sends_nothing_again() {
     let outcome = recipient.invoke(4, Some(at(9_000_001, 1)), LONG).await.unwrap();
     recipient.check_delivered(&outcome);
     assert_eq!(chunks(&recipient.partner), before);
+}
+
+#[tokio::test]
+async fn an_upload_that_was_ended_without_an_answer_in_time_is_not_repeated() {
+    let ended = ["threaded", "streamed"].map(|method| async move {
+        let recipient = Recipient::start(method, usize::MAX).await;
+        recipient.plan(|faults| faults.always(Call::Finish, Fault::MuteAnswer));
+        let outcome = recipient.invoke(1, None, 3 * SHORT).await.unwrap();
+        // The last chunk of a streamed upload is its end.
+        let acknowledged = if method == "threaded" { 9_000_001 } else { 9_000_000 };
+        assert_eq!(outcome, Outcome::InProgress { checkpoint: at(acknowledged, 1) });
+        assert_eq!(recipient.partner.files().len(), 1);
+        let before = chunks(&recipient.partner);
+
+        recipient.plan(|faults| faults);
+        let outcome = recipient.invoke(1, Some(at(acknowledged, 1)), LONG).await.unwrap();
+        recipient.check_delivered(&outcome);
+        assert_eq!(chunks(&recipient.partner), before, "{method}");
+
+        // Another version of the file is another file.
+        let other = Checkpoint { version: "\"1\"".to_owned(), ..at(acknowledged, 1) };
+        let outcome = recipient.invoke(1, Some(other), LONG).await.unwrap();
+        recipient.check_delivered(&outcome);
+        assert!(chunks(&recipient.partner) > before, "{method}");
+    });
+    join_all(ended).await;
 }
 
 #[tokio::test]
