@@ -50,6 +50,8 @@ pub enum Fault {
     Mute,
     /// What is asked for is done, but that is never answered.
     MuteAnswer,
+    /// What is asked for is done, but that is never answered.
+    MuteAnswer,
     /// The answer takes so long.
     Slow(Duration),
     /// All tokens are forgotten.
@@ -84,6 +86,8 @@ pub enum Fault {
     WrongSize,
     /// The answer has no MD5.
     NoMd5,
+    /// The answer is JSON, but nothing that was asked for.
+    Gibberish,
     /// The answer is `OK` and nothing else.
     NoDetails,
 }

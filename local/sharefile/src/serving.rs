@@ -150,6 +150,7 @@ fn instead(fault: Fault) -> Option<Response> {
             Json(json!({ "error": true, "errorMessage": "a fault says so", "errorCode": code }))
                 .into_response()
         }
+        Fault::Gibberish => Json(json!({ "value": "gibberish" })).into_response(),
         Fault::ErrorText(text) => format!("ERROR:{text}").into_response(),
         _ => return None,
     })

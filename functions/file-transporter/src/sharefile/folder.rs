@@ -1,6 +1,6 @@
 //! The folder that the file goes to, and what is in it.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
@@ -34,20 +34,19 @@ pub(super) struct Item {
     #[serde(rename = "Id")]
     pub(super) id: String,
     #[serde(rename = "Name")]
-    name: String,
+    name: Option<String>,
     #[serde(rename = "FileName")]
-    file_name: String,
+    file_name: Option<String>,
     #[serde(rename = "FileSizeBytes")]
     pub(super) size_bytes: Option<u64>,
     /// The MD5, in hexadecimal.
     #[serde(rename = "Hash")]
     pub(super) md5: Option<String>,
     #[serde(rename = "odata.type")]
-    kind: String,
+    kind: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Deserialize)]
 struct Children {
     value: Vec<Item>,
 }
@@ -133,7 +132,7 @@ impl Folder {
         let address = self.address("/Children", &action)?.with(&[SELECTED]);
         let call = Call { action: &action, address: &address, json: None };
         let (value, address) = session.call(&call).await?;
-        let children: Children = serde_json::from_value(value).unwrap_or_default();
+        let children: Children = read(&action, value)?;
         let child = children.value.into_iter().find(|item| item.is_called(name));
         let path = format!("{}/{name}", self.path);
         child.map(|item| self.as_folder(&action, item, &address, path)).transpose()
@@ -173,7 +172,10 @@ impl Folder {
     ) -> Result<Option<Item>, Error> {
         let action = format!("looking for `{}/{name}`", self.path);
         match self.by_path(session, &action, name).await {
-            Ok((value, _)) => Ok(serde_json::from_value(value).ok()),
+            Ok((value, _)) => {
+                let item: Item = read(&action, value)?;
+                if item.id.is_empty() { Err(no_id(&action)) } else { Ok(Some(item)) }
+            }
             Err(Trouble { kind: Some(Kind::NotFound), .. }) => Ok(None),
             Err(trouble) => Err(trouble.into()),
         }
@@ -193,7 +195,7 @@ impl Folder {
         address: &Address,
         below: Option<&str>,
     ) -> Result<Self, Error> {
-        let item = serde_json::from_value(value).unwrap_or_default();
+        let item = read(action, value)?;
         let path = match below {
             Some(below) => format!("{}/{below}", self.path),
             None => self.path.clone(),
@@ -208,12 +210,12 @@ impl Folder {
         address: &Address,
         path: String,
     ) -> Result<Self, Error> {
-        if item.kind.ends_with(".File") {
+        if item.kind.is_some_and(|kind| kind.ends_with(".File")) {
             let (action, reason) = (action.to_owned(), "it is a file".to_owned());
             return Err(Error::NoFolder { action, reason });
         }
         if item.id.is_empty() {
-            return Err(unusable(action, "the answer has no `Id`"));
+            return Err(no_id(action));
         }
         let provider = address.provider().unwrap_or_else(|| self.provider.clone());
         Ok(Self { provider, id: item.id, path })
@@ -224,7 +226,8 @@ impl Item {
     /// Names are the same in lower and in upper case.
     fn is_called(&self, name: &str) -> bool {
         let name = name.to_lowercase();
-        self.name.to_lowercase() == name || self.file_name.to_lowercase() == name
+        let is_it = |text: &Option<String>| text.as_ref().is_some_and(|t| t.to_lowercase() == name);
+        is_it(&self.name) || is_it(&self.file_name)
     }
 
     /// Whether the file is the one with this size and MD5. Without an MD5 nobody knows.
@@ -232,6 +235,15 @@ impl Item {
         self.size_bytes == Some(size_bytes)
             && self.md5.as_deref().is_some_and(|theirs| theirs.eq_ignore_ascii_case(md5))
     }
+}
+
+/// Reads an answer. One that can not be read does not say that something is not there.
+fn read<T: DeserializeOwned>(action: &str, value: Value) -> Result<T, Error> {
+    serde_json::from_value(value).map_err(|_| unusable(action, "the answer can not be read"))
+}
+
+fn no_id(action: &str) -> Error {
+    unusable(action, "the answer has no `Id`")
 }
 
 fn unusable(action: &str, fault: &str) -> Error {
@@ -254,5 +266,26 @@ fn no_folder(folder: &Folder, error: Error) -> Error {
             ),
         },
         error => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_read<T: DeserializeOwned>(value: Value) -> bool {
+        read::<T>("looking", value).is_ok()
+    }
+
+    #[test]
+    fn an_answer_that_can_not_be_read_is_an_error() {
+        assert!(is_read::<Item>(json!({ "Id": "fo1", "Name": null, "FileName": null })));
+        assert!(is_read::<Children>(json!({ "value": [{ "Id": "fo1" }] })));
+        for value in [json!(null), json!("<html>"), json!({ "Id": 1 })] {
+            assert!(!is_read::<Item>(value.clone()), "{value}");
+        }
+        for value in [json!(null), json!({}), json!({ "value": {} })] {
+            assert!(!is_read::<Children>(value.clone()), "{value}");
+        }
     }
 }

@@ -96,6 +96,20 @@ async fn a_folder_that_can_not_be_used_is_named() {
 }
 
 #[tokio::test]
+async fn an_answer_that_can_not_be_read_does_not_say_that_nothing_is_there() {
+    let (good, bad) = (Faults::default, || Faults::default().always(Call::Look, Fault::Gibberish));
+    for folder in ["home", "top"] {
+        let changes = json!({ "sharefile_folder": folder, "sharefile_path": "allshared" });
+        let partner = check(changes.clone(), bad(), Err(TransportConfig)).await;
+        let requests = partner.server.requests();
+        assert!(requests.iter().all(|(call, _)| *call != Call::Folder), "{requests:?}");
+        let told = format!("{folder}/allshared/report.zip");
+        let place = if folder == "top" { "allshared/report.zip" } else { told.as_str() };
+        check(changes, good(), Ok((told.as_str(), place))).await;
+    }
+}
+
+#[tokio::test]
 async fn a_folder_elsewhere_is_used_where_it_is() {
     for fault in [Fault::Redirects, Fault::RedirectsByObject] {
         let faults = Faults::default().once(Call::Look, fault);
