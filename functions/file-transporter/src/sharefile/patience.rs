@@ -11,8 +11,7 @@ use crate::error::Retry;
 /// The wait before the second try. It doubles from try to try, with a random part.
 const WAIT_MIN: Duration = Duration::from_millis(250);
 
-/// The longest wait. A server that asks for a longer one is left to the state machine, whose waits
-/// cost nothing.
+/// The longest wait, unless the server asks for a longer one.
 const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// The tries of one request.
@@ -35,7 +34,8 @@ impl Patience {
         Self { tries: 1, tries_max, waits, until }
     }
 
-    /// Waits until it is time to try again.
+    /// Waits until it is time to try again. As long as a server asks for, if there is the time: the
+    /// state machine does not know of that wait, and would come back after seconds.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl Patience {
         };
         let wait = self.waits.next().unwrap_or(WAIT_MAX);
         let wait = trouble.wait.map_or(wait, |asked| asked.max(wait));
-        let in_time = wait <= WAIT_MAX && Instant::now() + wait < self.until;
+        let in_time = wait < self.until.saturating_duration_since(Instant::now());
         if self.tries >= tries_max || !in_time {
             return Err(trouble);
         }
@@ -66,5 +66,36 @@ impl Patience {
         sleep(wait).await;
         self.tries += 1;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    /// Whether so long a wait, with so much time, is begun. It is not sat through.
+    fn waits(asked: Duration, time: Duration) -> bool {
+        let error = Error::Busy { action: "asking".to_owned(), message: "HTTP 429".to_owned() };
+        let trouble = Trouble { error, kind: Some(Kind::Busy), wait: Some(asked) };
+        let mut patience = Patience::new(2, Instant::now() + time);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                ended = patience.after(trouble) => ended.is_ok(),
+                () = std::future::ready(()) => true,
+            }
+        })
+    }
+
+    #[test]
+    fn a_server_that_asks_for_a_long_wait_gets_it_if_there_is_the_time() {
+        let time = Duration::from_secs(800);
+        for (asked_seconds, expected) in [(59, true), (61, true), (600, true), (800, false)] {
+            let asked = Duration::from_secs(asked_seconds);
+            assert_eq!(waits(asked, time), expected, "{asked_seconds} s");
+        }
+        assert!(!waits(Duration::MAX, time));
     }
 }
