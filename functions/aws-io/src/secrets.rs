@@ -16,7 +16,7 @@ use aws_sdk_secretsmanager::{
     config::{Builder, retry::RetryConfig},
     error::{ProvideErrorMetadata, SdkError},
 };
-use job::{ErrorName, SecretReference, SecretStore};
+use job::{ErrorName, SecretReference, SecretStore, error::Chain};
 use secrecy::{ExposeSecret, SecretString};
 
 use self::{cache::Cache, parameter_store::ParameterStore};
@@ -72,7 +72,7 @@ pub enum SecretError {
     Unavailable {
         /// Its name or ARN.
         reference: SecretReference,
-        /// What happened.
+        /// What happened, as text: the SDK's error may hold the answer, and with it the secret.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -195,7 +195,7 @@ impl SecretError {
             "InvalidParameterException" | "InvalidRequestException" | "ValidationException" => {
                 Self::Invalid { reference, reason: format!("{code}: {message}") }
             }
-            _ => Self::Unavailable { reference, source: Box::new(error) },
+            _ => Self::Unavailable { reference, source: Chain(&error).to_string().into() },
         }
     }
 }

@@ -161,20 +161,52 @@ async fn a_long_secret_is_read_whole() {
 
 #[tokio::test]
 async fn a_store_that_does_not_answer_is_unavailable() {
+    // Port 1 of the loopback: nobody listens there.
+    let secrets = secrets_at("http://127.0.0.1:1").await;
+    for reference in ["acme", "ssm:acme"] {
+        let error = secrets.get(&reference.parse().unwrap(), Freshness::Cached).await.unwrap_err();
+        assert_eq!(error.name(), ErrorName::SecretUnavailable);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_can_not_be_read_is_not_part_of_the_error() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let body = r#"{"SecretString":"hunter2","Parameter":{"Value":"hunter2""#;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let answering = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // Both requests fit into one read, or into what is left unread.
+            stream.read(&mut [0; 8192]).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    let secrets = secrets_at(&url).await;
+    for reference in ["acme", "ssm:acme"] {
+        let error = secrets.get(&reference.parse().unwrap(), Freshness::Cached).await.unwrap_err();
+        assert_eq!(error.name(), ErrorName::SecretUnavailable);
+        let shown = format!("{error:?} {}", Chain(&error));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    answering.abort();
+}
+
+async fn secrets_at(url: &str) -> Secrets {
     let sdk = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        // Port 1 of the loopback: nobody listens there.
-        .endpoint_url("http://127.0.0.1:1")
+        .endpoint_url(url)
         .region(Region::from_static("eu-central-1"))
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
         .http_client(Builder::new().build_http())
         .retry_config(RetryConfig::standard().with_initial_backoff(Duration::from_millis(1)))
         .load()
         .await;
-    let secrets = Secrets::new(&sdk, Instant::now);
-    for reference in ["acme", "ssm:acme"] {
-        let error = secrets.get(&reference.parse().unwrap(), Freshness::Cached).await.unwrap_err();
-        assert_eq!(error.name(), ErrorName::SecretUnavailable);
-    }
+    Secrets::new(&sdk, Instant::now)
 }
 
 /// The generated client reads what the endpoint gives beyond the functions' needs.

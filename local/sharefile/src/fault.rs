@@ -50,8 +50,6 @@ pub enum Fault {
     Mute,
     /// What is asked for is done, but that is never answered.
     MuteAnswer,
-    /// What is asked for is done, but that is never answered.
-    MuteAnswer,
     /// The answer takes so long.
     Slow(Duration),
     /// All tokens are forgotten.

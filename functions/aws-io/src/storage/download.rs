@@ -5,7 +5,7 @@ use std::{error::Error, ops::Range, time::Duration};
 use aws_sdk_s3::{Client, primitives::ByteStream};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bytes::Bytes;
-use job::S3Location;
+use job::{S3Location, error::Chain};
 
 use super::{ObjectInfo, StorageError, range_text, size};
 
@@ -115,7 +115,7 @@ impl ObjectStream {
             self.waits_counted_from = self.unread.start;
         }
         for wait in self.waits.by_ref() {
-            tracing::warn!(location = %self.location, error = ?lost, "a read is taken up again");
+            tracing::warn!(location = %self.location, error.message = %Chain(&lost), "a read is taken up again");
             tokio::time::sleep(wait.mul_f64(rand::random())).await;
             match get(&self.client, &self.location, &self.info.etag, &self.unread).await {
                 Ok((body, _)) => {
