@@ -22,7 +22,7 @@ use crate::{HeadlessWriter, MultipartUpload, ObjectStream, ObjectWriter, Storage
 ///
 /// Memory: this many parts, one more for each open writer that is filling it, and one more for
 /// each open [`HeadlessWriter`]; a part has [`PART_BYTES`](crate::PART_BYTES).
-pub const PARTS_IN_FLIGHT: usize = 3;
+pub const PARTS_IN_FLIGHT: usize = 2;
 
 /// How many parts all uploads of a [`Storage`] have copied at once. S3 does the work.
 pub const COPIES_IN_FLIGHT: usize = 16;
