@@ -102,7 +102,7 @@ impl Upload<'_> {
             let result = self.post(&action, &address, content, true).await;
             let sums = sums.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let trouble = match result {
-                Ok(uploaded) => return Ok(Sent::whole(self.check(uploaded, sums)?)),
+                Ok(uploaded) => return Ok(Sent::whole(self.check(uploaded, sums).await?)),
                 Err(trouble) => trouble,
             };
             if sums.size_bytes() == size_bytes
@@ -249,7 +249,7 @@ impl Upload<'_> {
         loop {
             let content = Sending::Bytes(last.clone());
             let trouble = match self.post(&action, address, content, true).await {
-                Ok(uploaded) => return Ok(self.check(uploaded, sums.clone())?),
+                Ok(uploaded) => return Ok(self.check(uploaded, sums.clone()).await?),
                 Err(trouble) => trouble,
             };
             if let Some(whole) = self.settle(&trouble, sums).await {
@@ -290,21 +290,39 @@ impl Upload<'_> {
     }
 
     /// Compares what the server says that it has with what was sent.
-    fn check(&self, uploaded: Uploaded, sums: Sums) -> Result<Whole, Error> {
-        let Uploaded { id, size, md5 } = uploaded;
+    async fn check(&self, uploaded: Uploaded, sums: Sums) -> Result<Whole, Error> {
+        let Uploaded { id, size, md5 } = self.complete(uploaded).await;
         let path = self.path();
         let written = sums.size_bytes();
         if let Some(found) = size.filter(|found| *found != written) {
             return Err(Error::SizeMismatch { path, written, found });
         }
-        let md5 = md5.filter(|md5| !md5.is_empty());
         let verified = match &md5 {
             Some(theirs) if theirs.eq_ignore_ascii_case(&sums.md5()) => Verified::Md5,
             Some(_) => return Err(Error::ContentMismatch { path }),
             None if size.is_some() => Verified::Size,
             None => Verified::None,
         };
-        Ok(Whole { sums, item_id: id.filter(|id| !id.is_empty()), verified })
+        Ok(Whole { sums, item_id: id, verified })
+    }
+
+    /// Adds what the folder knows of the file to an answer that tells less. That looking failed is
+    /// no reason to doubt the upload.
+    async fn complete(&self, uploaded: Uploaded) -> Uploaded {
+        let not_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let Uploaded { id, size, md5 } = uploaded;
+        let told = Uploaded { id: not_empty(id), size, md5: not_empty(md5) };
+        if told.size.is_some() && told.md5.is_some() {
+            return told;
+        }
+        match self.folder.file(self.session, self.name).await {
+            Ok(Some(item)) if told.id.as_ref().is_none_or(|id| *id == item.id) => Uploaded {
+                id: Some(item.id),
+                size: told.size.or(item.size_bytes),
+                md5: told.md5.or(not_empty(item.md5)),
+            },
+            _ => told,
+        }
     }
 }
 

@@ -220,18 +220,23 @@ async fn a_file_that_is_told_to_be_another_one_is_sent_again() {
 
 #[tokio::test]
 async fn a_server_that_tells_less_is_believed_less() {
-    for (fault, verified) in [
-        (None, Verified::Md5),
-        (Some(Fault::NoMd5), Verified::Size),
-        (Some(Fault::NoDetails), Verified::None),
+    let can_look = Faults::default;
+    // The first look is for the folder.
+    let can_not_look = || can_look().after(Call::Look, Fault::Status(403), 1, usize::MAX);
+    for (fault, faults, verified) in [
+        (None, can_not_look(), Verified::Md5),
+        (Some(Fault::NoMd5), can_look(), Verified::Md5),
+        (Some(Fault::NoDetails), can_look(), Verified::Md5),
+        (Some(Fault::NoMd5), can_not_look(), Verified::Size),
+        (Some(Fault::NoDetails), can_not_look(), Verified::None),
     ] {
-        let faults = Faults::default();
         let faults = match fault {
             Some(fault) => faults.always(Call::Standard, fault),
             None => faults,
         };
         let partner = Partner::start(faults).await;
-        let receipt = partner.deliver(&json!({}), &Memory::new(file())).await.unwrap();
+        let changes = json!({ "sharefile_path": "" });
+        let receipt = partner.deliver(&changes, &Memory::new(file())).await.unwrap();
         assert_eq!((receipt.verified, partner.files().len()), (verified, 1));
         assert_eq!(receipt.item_id.is_some(), verified != Verified::None);
     }
