@@ -1,9 +1,10 @@
 //! Tokens.
 
-use file_transporter::Error;
+use file_transporter::{Error, sharefile::ShareFile};
 use job::{
     ErrorName::{TransportAuth, TransportConfig},
     error::Chain,
+    transport::ShareFileConfig,
 };
 use local_sharefile::{Call, Fault, Faults};
 use serde_json::json;
@@ -24,11 +25,16 @@ async fn a_rejected_credential_is_tried_once() {
     }
 }
 
-#[tokio::test]
-async fn a_missing_credential_is_named() {
-    let partner = Partner::start(Faults::default()).await;
-    let changes = json!({ "client_id": null, "password": null, "sharefile_secret": "acme" });
-    let error = partner.deliver(&changes, &Memory::new(file())).await.unwrap_err();
+#[test]
+fn a_missing_credential_is_named() {
+    let config = json!({
+        "client_secret": CLIENT_SECRET,
+        "username": "robot@acme.example",
+        "sharefile_secret": "acme",
+        "sharefile_folder": "home",
+    });
+    let config: ShareFileConfig = serde_json::from_value(config).unwrap();
+    let Err(error) = ShareFile::new(&config) else { panic!("it is taken") };
     let expected = "the transporter's configuration has problems: `config.client_id` is missing, \
                     also in the secret; `config.password` is missing, also in the secret";
     assert_eq!(error.to_string(), expected);
