@@ -18,10 +18,13 @@ use aws_sdk_secretsmanager::{
     primitives::Blob,
 };
 use aws_smithy_http_client::Builder;
-use job::ErrorName;
+use job::{ErrorName, error::Chain};
 use local_secrets::{Config, Fault, SecretStores};
 use secrecy::ExposeSecret;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 /// Two stores behind an endpoint, the reader under test, and its clock.
 struct Scene {
