@@ -191,6 +191,19 @@ pub enum Error {
         /// How much is there.
         found: u64,
     },
+    /// The file got its final name, and has another size there.
+    #[error(
+        "checking `{path}`: the file is delivered, but under its final name the server tells {found} \
+         bytes instead of {written}; if it stores files in another form, `sftp_verify` can be `none`"
+    )]
+    PublishedSize {
+        /// The file.
+        path: String,
+        /// How much was written.
+        written: u64,
+        /// The size under the final name.
+        found: u64,
+    },
     /// What the server has is not what was written.
     #[error("checking `{path}`: what the server gives back is not what was written")]
     ContentMismatch {
@@ -285,6 +298,7 @@ impl Failure for Error {
             Self::Permission { .. } => ErrorName::TransportPermission,
             Self::Remote { .. }
             | Self::Exists { .. }
+            | Self::PublishedSize { .. }
             | Self::Refused { .. }
             | Self::Duplicate { .. } => ErrorName::TransportRemote,
         }

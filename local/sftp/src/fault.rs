@@ -54,6 +54,8 @@ pub enum Fault {
     RefuseMkdir,
     /// A file disappears as soon as it was renamed: somebody waits for it.
     CollectAtOnce,
+    /// A file is longer by so many bytes as soon as it was renamed: the server encrypts it.
+    GrowWhenRenamed(u64),
     /// Of every file only the part before so many bytes is kept, without an error.
     LoseBytesAfter(u64),
 }

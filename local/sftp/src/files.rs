@@ -139,11 +139,19 @@ impl Files {
         }
         let (from, to) = (below_root(from), below_root(to));
         let collect = self.has(Fault::CollectAtOnce);
+        let grow = self.faults.iter().find_map(|fault| match fault {
+            Fault::GrowWhenRenamed(bytes) => Some(*bytes),
+            _ => None,
+        });
         self.on_root(move |root| {
             if !replace && root.symlink_metadata(&to).is_ok() {
                 return Err(io::Error::other("the new name is taken"));
             }
             root.rename(from, root, &to)?;
+            if let Some(more) = grow {
+                let file = root.open_with(&to, OpenOptions::new().write(true))?;
+                file.set_len(file.metadata()?.len() + more)?;
+            }
             if collect { root.remove_file(to) } else { Ok(()) }
         })
         .await?;

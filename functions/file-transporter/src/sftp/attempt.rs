@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use job::transport::{Overwrite, WriteMode};
+use job::transport::{Overwrite, Verify, WriteMode};
 use openssh_sftp_client::file::File;
 use tokio::time::{timeout, timeout_at};
 
@@ -104,7 +104,8 @@ impl Attempt<'_> {
         progress: &mut Progress,
     ) -> Result<Delivered, Error> {
         if let (Some(names), Some(sent)) = (&progress.names, &progress.sent) {
-            if let Some(delivered) = settle(remote, names, sent).await? {
+            let verify = self.sftp.config.sftp_verify;
+            if let Some(delivered) = settle(remote, names, sent, verify).await? {
                 return Ok(delivered);
             }
             progress.begin(names.clone());
@@ -202,7 +203,7 @@ impl Attempt<'_> {
         if !direct {
             progress.sent = Some(sent.clone());
             publish(remote, &names).await?;
-            check_published(remote, &names.last, &sent).await?;
+            check_published(remote, &names.last, &sent, self.sftp.config.sftp_verify).await?;
         }
         Ok(delivered(&names, &sent))
     }
@@ -342,10 +343,15 @@ impl Attempt<'_> {
 ///
 /// The temporary name belongs to this file of this run. If it is gone, it was renamed, even if the
 /// final name is gone too: then the recipient took the file.
-async fn settle(remote: &Remote, names: &Names, sent: &Sent) -> Result<Option<Delivered>, Error> {
+async fn settle(
+    remote: &Remote,
+    names: &Names,
+    sent: &Sent,
+    verify: Verify,
+) -> Result<Option<Delivered>, Error> {
     match remote.size(&names.temporary).await {
         Err(Fault::Refused(Refusal::NoSuchFile, _)) => {}
-        Ok(Some(found)) if found != sent.size_bytes => return Ok(None),
+        Ok(Some(found)) if verify != Verify::None && found != sent.size_bytes => return Ok(None),
         Ok(_) => publish(remote, names).await?,
         // Where looking is forbidden, the rename itself tells whether there is something to rename.
         Err(Fault::Refused(..)) => match remote.rename(&names.temporary, &names.last).await {
@@ -355,7 +361,7 @@ async fn settle(remote: &Remote, names: &Names, sent: &Sent) -> Result<Option<De
         },
         Err(Fault::Lost(error)) => return Err(error),
     }
-    check_published(remote, &names.last, sent).await?;
+    check_published(remote, &names.last, sent, verify).await?;
     // The attempt may have broken off after it moved an old file aside.
     remove_quietly(remote, &names.aside).await;
     Ok(Some(delivered(names, sent)))

@@ -1,5 +1,6 @@
 //! What becomes of a delivery, of the old file and of the temporary one when the server misbehaves.
 
+use aws_io::Failure;
 use job::ErrorName::{
     self, TransportConfig, TransportPermission, TransportRemote, TransportUnavailable,
 };
@@ -143,6 +144,34 @@ async fn a_file_that_arrives_short_never_gets_the_final_name() {
     let read_back = json!({ "sftp_verify": "readback" });
     check(one(Fault::LoseBytesAfter(100_000)), read_back, Err(TransportUnavailable), Found::Old)
         .await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_stored_in_another_size_is_delivered_once_and_said_to_be() {
+    for (faults, connections) in [
+        (one(Fault::GrowWhenRenamed(16)), 1),
+        (Faults::of([Fault::GrowWhenRenamed(16), Fault::LoseRenameAnswer]), 2),
+    ] {
+        let partner = Partner::start(faults).await;
+        let source = Memory::new(file());
+        let error = deliver_to(partner.transporter(&json!({})), &source).await.unwrap_err();
+        assert_eq!(
+            (error.name(), error.to_string().as_str()),
+            (
+                TransportRemote,
+                "checking `/in/daily/report.zip`: the file is delivered, but under its final name the server tells 300017 \
+                 bytes instead of 300001; if it stores files in another form, `sftp_verify` can be `none`"
+            )
+        );
+        assert_eq!(source.opened(), [0]);
+        assert_eq!(partner.server.connections(), connections);
+        let there: Vec<_> = partner.files().into_iter().map(|(n, b)| (n, b.len())).collect();
+        assert_eq!(there, [(PLACE.to_owned(), 300_017)]);
+    }
+    // Who wants no check gets none, before the rename and after it.
+    let partner = Partner::start(one(Fault::GrowWhenRenamed(16))).await;
+    let unchecked = partner.transporter(&json!({ "sftp_verify": "none" }));
+    assert_eq!(summary(&deliver_to(unchecked, &Memory::new(file())).await), Ok(1));
 }
 
 #[tokio::test]
