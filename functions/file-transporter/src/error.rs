@@ -204,6 +204,14 @@ pub enum Error {
         /// The size under the final name.
         found: u64,
     },
+    /// The file is delivered, and the second file beside it is not.
+    #[error("delivering `{path}`: the file is delivered, but its second file could not be written")]
+    SecondFile {
+        /// The first file.
+        path: String,
+        /// Why.
+        source: Box<Error>,
+    },
     /// What the server has is not what was written.
     #[error("checking `{path}`: what the server gives back is not what was written")]
     ContentMismatch {
@@ -299,6 +307,7 @@ impl Failure for Error {
             Self::Remote { .. }
             | Self::Exists { .. }
             | Self::PublishedSize { .. }
+            | Self::SecondFile { .. }
             | Self::Refused { .. }
             | Self::Duplicate { .. } => ErrorName::TransportRemote,
         }

@@ -12,7 +12,8 @@
 //! If the connection breaks, the next attempt looks what became of the last one: a temporary file
 //! that is gone was renamed, so nothing is sent again; one that is not complete is gone on with from
 //! the place up to which the server has acknowledged everything. If the time of the invocation is
-//! up, the next one goes on there. After a failure the temporary file is removed.
+//! up, the next one goes on there. After a failure the temporary file is removed. Once the file has
+//! its final name it stays, and only the second file is tried again.
 
 mod algorithms;
 mod attempt;
@@ -38,7 +39,7 @@ use job::transport::{RemoteDirectory, SftpConfig, TransportProblem};
 use tokio::time::sleep;
 
 use self::{
-    attempt::Attempt,
+    attempt::{Attempt, Delivered},
     host_key::HostKeys,
     login::Credentials,
     names::{Names, file_name},
@@ -110,10 +111,11 @@ impl Transport for Sftp<'_> {
     async fn deliver(&self, parcel: &Parcel<'_>) -> Result<Outcome, Error> {
         let clock = Clock::until(parcel.deadline);
         let path = self.directory.join(file_name(self.config, parcel)?.as_str());
-        if let Some(sidecar) = self.config.sftp_sidecar {
-            // A name that is too long is better found before the delivery than after it.
-            Names::of_sidecar(self.config, &self.directory, parcel, sidecar)?;
-        }
+        // A name that is too long is better found before the delivery than after it.
+        let sidecar = self.config.sftp_sidecar;
+        let sidecar =
+            sidecar.map(|sidecar| Names::of_sidecar(self.config, &self.directory, parcel, sidecar));
+        let sidecar = sidecar.transpose()?;
         let mut progress = self.progress(parcel)?;
         let (mut number, mut in_vain) = (1, 0);
         loop {
@@ -133,8 +135,17 @@ impl Transport for Sftp<'_> {
             let got_on = progress.acknowledged.offset() > before;
             in_vain = if got_on { 1 } else { in_vain + 1 };
             if clock.is_up() || in_vain >= self.attempts_max(error.retry()) {
-                attempt.clear_away(&progress).await;
-                return Err(error);
+                // What is delivered stays; then only the second file is not complete.
+                let left = if progress.delivered.is_some() { &sidecar } else { &progress.names };
+                if let Some(names) = left {
+                    attempt.clear_away(names).await;
+                }
+                return Err(match progress.delivered {
+                    Some(Delivered { path, .. }) => {
+                        Error::SecondFile { path, source: Box::new(error) }
+                    }
+                    None => error,
+                });
             }
             tracing::warn!(
                 run.id = %parcel.run_id,

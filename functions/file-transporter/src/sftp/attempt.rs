@@ -41,9 +41,10 @@ pub(super) struct Attempt<'a> {
 }
 
 /// How an attempt ended well.
+#[derive(Clone, Debug)]
 pub(super) struct Delivered {
     already_there: bool,
-    path: String,
+    pub(super) path: String,
     size_bytes: u64,
     pub(super) sha256: Option<String>,
     verified: Verified,
@@ -75,17 +76,10 @@ impl Attempt<'_> {
         progress: &mut Progress,
     ) -> Result<Delivered, Error> {
         let remote = Remote::start(connection, self.sftp.request_limit()).await?;
-        let delivered = self.with_remote(&remote, progress).await;
-        let delivered = match (delivered, self.sftp.config.sftp_sidecar) {
-            (Ok(delivered), Some(sidecar)) => {
-                let written = self.write_sidecar(&remote, sidecar, &delivered).await;
-                written.map(|()| delivered)
-            }
-            (delivered, _) => delivered,
-        };
+        let delivered = self.both_files(&remote, progress).await;
         let broken = delivered.as_ref().is_err_and(is_broken);
         let goes_on = matches!(delivered, Err(Error::TimeUp { .. }));
-        if delivered.is_err() && !broken && !goes_on {
+        if delivered.is_err() && progress.delivered.is_none() && !broken && !goes_on {
             // On a connection that works, nothing needs to be left for the next attempt.
             if let Some(names) = &progress.names {
                 withdraw(&remote, names).await;
@@ -98,7 +92,26 @@ impl Attempt<'_> {
         delivered
     }
 
-    async fn with_remote(
+    /// The file, unless an earlier attempt delivered it, and then the second one if it is wanted.
+    async fn both_files(
+        &self,
+        remote: &Remote,
+        progress: &mut Progress,
+    ) -> Result<Delivered, Error> {
+        let delivered = match progress.delivered.clone() {
+            Some(delivered) => delivered,
+            None => {
+                let delivered = self.first_file(remote, progress).await?;
+                progress.delivered.insert(delivered).clone()
+            }
+        };
+        if let Some(sidecar) = self.sftp.config.sftp_sidecar {
+            self.write_sidecar(remote, sidecar, &delivered).await?;
+        }
+        Ok(delivered)
+    }
+
+    async fn first_file(
         &self,
         remote: &Remote,
         progress: &mut Progress,
@@ -320,8 +333,7 @@ impl Attempt<'_> {
     }
 
     /// Removes what a delivery that has failed for good may have left behind.
-    pub(super) async fn clear_away(&self, progress: &Progress) {
-        let Some(names) = &progress.names else { return };
+    pub(super) async fn clear_away(&self, names: &Names) {
         let clear = async {
             let connection = Connection::open(self.sftp).await?;
             let remote = Remote::start(&connection, CLEARING).await?;

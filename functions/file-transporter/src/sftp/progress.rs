@@ -4,7 +4,7 @@ use std::time::{Duration, Instant as StdInstant};
 
 use tokio::time::Instant;
 
-use super::{names::Names, point::Point};
+use super::{attempt::Delivered, names::Names, point::Point};
 use crate::delivery::{Checkpoint, Parcel, Verified};
 
 /// Invocations that one file may take. At 25 GB in each, which is what a connection sends at a
@@ -22,6 +22,8 @@ pub(super) struct Progress {
     pub(super) acknowledged: Point,
     /// The whole file, checked, was under the temporary name, and is to get its final name.
     pub(super) sent: Option<Sent>,
+    /// The file has its final name; the second one may be missing.
+    pub(super) delivered: Option<Delivered>,
     /// Where this invocation began.
     began_at: u64,
 }
@@ -38,7 +40,7 @@ impl Progress {
     /// What earlier invocations got done; `names` are those of their version of the file.
     pub(super) fn resumed(names: Names, acknowledged: Point) -> Self {
         let began_at = acknowledged.offset();
-        Self { names: Some(names), acknowledged, sent: None, began_at }
+        Self { names: Some(names), acknowledged, began_at, ..Self::default() }
     }
 
     /// Begins with an empty file.

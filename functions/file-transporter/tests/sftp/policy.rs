@@ -235,6 +235,36 @@ async fn a_second_file_whose_answer_is_lost_is_written_without_sending_the_first
 }
 
 #[tokio::test]
+async fn a_second_file_that_fails_once_is_tried_again_without_the_first() {
+    // The first rename is that of the file, the second one that of the second file.
+    let partner = Partner::start(Faults::of([Fault::FailRename(2)]).on_first_connections(1)).await;
+    let source = Memory::new(file());
+    let result =
+        deliver_to(partner.transporter(&json!({ "sftp_sidecar": ".done" })), &source).await;
+    assert_eq!((summary(&result), source.opened()), (Ok(2), vec![0]));
+    let expected = [(PLACE.to_owned(), file()), (format!("{PLACE}.done"), Vec::new())];
+    assert!(partner.files() == expected.into(), "{:?}", partner.files().keys());
+}
+
+#[tokio::test]
+async fn a_second_file_that_can_not_be_written_leaves_the_first_one_delivered() {
+    for mode in ["temp", "direct"] {
+        let partner = Partner::start(Faults::default()).await;
+        std::fs::create_dir_all(partner.path().join(format!("{PLACE}.done"))).unwrap();
+        let source = Memory::new(file());
+        let changes = json!({ "sftp_sidecar": ".done", "sftp_write_mode": mode });
+        let result = deliver_to(partner.transporter(&changes), &source).await;
+        assert_eq!(summary(&result), Err(ErrorName::TransportRemote), "{mode}: {result:?}");
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            "delivering `/in/daily/report.zip`: the file is delivered, but its second file could not be written"
+        );
+        assert_eq!(source.opened(), [0], "{mode}");
+        check_one_file(&partner, PLACE, &file());
+    }
+}
+
+#[tokio::test]
 async fn all_problems_of_a_configuration_are_told_at_once() {
     let partner = Partner::start(Faults::default()).await;
     let transporter = partner.transporter(&json!({ "sftp_host": "", "sftp_path": "../up" }));
