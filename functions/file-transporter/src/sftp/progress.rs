@@ -24,8 +24,6 @@ pub(super) struct Progress {
     pub(super) sent: Option<Sent>,
     /// The file has its final name; the second one may be missing.
     pub(super) delivered: Option<Delivered>,
-    /// Where this invocation began.
-    began_at: u64,
 }
 
 /// A file that was sent and checked.
@@ -39,8 +37,7 @@ pub(super) struct Sent {
 impl Progress {
     /// What earlier invocations got done; `names` are those of their version of the file.
     pub(super) fn resumed(names: Names, acknowledged: Point) -> Self {
-        let began_at = acknowledged.offset();
-        Self { names: Some(names), acknowledged, began_at, ..Self::default() }
+        Self { names: Some(names), acknowledged, ..Self::default() }
     }
 
     /// Begins with an empty file.
@@ -48,18 +45,25 @@ impl Progress {
         *self = Self { names: Some(names), ..Self::default() };
     }
 
-    /// Where the next invocation goes on; nothing if this one got nowhere, or if all that is left
-    /// is the rename.
+    /// Where the next invocation goes on; nothing if this one got no further than the one before
+    /// it, also if it had to begin anew, or if all that is left is the rename.
     pub(super) fn checkpoint(&self, parcel: &Parcel<'_>) -> Option<Checkpoint> {
         let names = self.names.as_ref().filter(|_| self.sent.is_none())?;
         let invocations = parcel.checkpoint.map_or(0, |before| before.invocations) + 1;
-        let got_on = self.acknowledged.offset() > self.began_at && invocations < INVOCATIONS_MAX;
+        let before = self.before(parcel).map_or(0, |before| before.acknowledged_bytes);
+        let got_on = self.acknowledged.offset() > before && invocations < INVOCATIONS_MAX;
         got_on.then(|| Checkpoint {
             version: names.version.clone(),
             acknowledged_bytes: self.acknowledged.offset(),
             invocations,
             sha256_state: Some(self.acknowledged.state()),
         })
+    }
+
+    /// The checkpoint that this invocation was given, if it is of the same version of the file.
+    fn before<'a>(&self, parcel: &Parcel<'a>) -> Option<&'a Checkpoint> {
+        let names = self.names.as_ref()?;
+        parcel.checkpoint.filter(|before| before.version == names.version)
     }
 }
 

@@ -18,6 +18,8 @@ use crate::{
 const SHA256: &str = "f5eba6673da692f99261c7ff8092f412c608082ee144f8b0c6d9f9c74b194969";
 const WRITE_BYTES: usize = 8192;
 const SHORT: Duration = Duration::from_secs(1);
+/// Enough to clear away at the end.
+const LESS_SHORT: Duration = Duration::from_secs(4);
 const LONG: Duration = Duration::from_secs(870);
 
 fn with(changes: &Value) -> Value {
@@ -108,6 +110,27 @@ async fn what_was_written_and_is_gone_is_written_anew() {
         assert_eq!((receipt.sha256.as_deref(), opened), (Some(SHA256), vec![0]));
         assert!(partner.files() == [(PLACE.to_owned(), file())].into());
     }
+}
+
+#[tokio::test]
+async fn a_server_that_always_loses_what_was_written_is_not_served_forever() {
+    let partner = Partner::start(Faults::default()).await;
+    let transporter = partner.transporter(&with(&json!({})));
+    let checkpoint = interrupted(transporter.clone(), 100_000, None).await;
+    let left = partner.files().into_keys().next().unwrap();
+    fs::remove_file(partner.path().join(left)).unwrap();
+    // As much as before, which is no progress.
+    let source = Memory { stalls_after: Some(100_000), ..Memory::new(file()) };
+    let error = invoke(transporter, &source, Some(checkpoint), LESS_SHORT).await.unwrap_err();
+    assert_eq!(
+        (error.to_string().as_str(), source.opened()),
+        (
+            "delivering `/in/daily/report.zip`: the time of the call was up with 98304 bytes acknowledged, \
+             no more than at its beginning",
+            vec![0]
+        )
+    );
+    assert_eq!(partner.files().len(), 0);
 }
 
 #[tokio::test]
