@@ -12,7 +12,7 @@
 //! If the connection breaks, the next attempt looks what became of the last one: a temporary file
 //! that is gone was renamed, so nothing is sent again; one that is not complete is gone on with from
 //! the place up to which the server has acknowledged everything. If the time of the invocation is
-//! up, the next one goes on there. After a failure the temporary file is removed. Once the file has
+//! up, or it does not get on any more, the next one goes on there. After a failure the temporary file is removed. Once the file has
 //! its final name it stays, and only the second file is tried again.
 
 mod algorithms;
@@ -35,6 +35,7 @@ mod upload;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_io::Failure;
 use job::transport::{RemoteDirectory, SftpConfig, TransportProblem};
 use tokio::time::sleep;
 
@@ -125,16 +126,17 @@ impl Transport for Sftp<'_> {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) => error,
             };
-            let another_time = is_time_up(&error) || error.retry() == Retry::Often;
-            if clock.is_up()
-                && another_time
-                && let Some(checkpoint) = progress.checkpoint(parcel)
-            {
-                return Ok(Outcome::InProgress { checkpoint });
-            }
             let got_on = progress.acknowledged.offset() > before;
             in_vain = if got_on { 1 } else { in_vain + 1 };
             if clock.is_up() || in_vain >= self.attempts_max(error.retry()) {
+                let another_time = error.name().is_retryable();
+                if another_time && let Some(checkpoint) = progress.checkpoint(parcel) {
+                    return Ok(Outcome::InProgress { checkpoint });
+                }
+                if another_time && progress.has_what_was_given(parcel) {
+                    // The next try of this invocation goes on there.
+                    return Err(error);
+                }
                 // What is delivered stays; then only the second file is not complete.
                 let left = if progress.delivered.is_some() { &sidecar } else { &progress.names };
                 if let Some(names) = left {
@@ -158,8 +160,4 @@ impl Transport for Sftp<'_> {
             number += 1;
         }
     }
-}
-
-fn is_time_up(error: &Error) -> bool {
-    matches!(error, Error::TimeUp { .. })
 }

@@ -78,7 +78,7 @@ impl Attempt<'_> {
         let remote = Remote::start(connection, self.sftp.request_limit()).await?;
         let delivered = self.both_files(&remote, progress).await;
         let broken = delivered.as_ref().is_err_and(is_broken);
-        let goes_on = matches!(delivered, Err(Error::TimeUp { .. }));
+        let goes_on = matches!(delivered, Err(Error::TimeUp { .. } | Error::Storage(_)));
         if delivered.is_err() && progress.delivered.is_none() && !broken && !goes_on {
             // On a connection that works, nothing needs to be left for the next attempt.
             if let Some(names) = &progress.names {

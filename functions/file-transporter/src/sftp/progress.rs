@@ -60,6 +60,12 @@ impl Progress {
         })
     }
 
+    /// Whether the file is still there up to the checkpoint that this invocation was given.
+    pub(super) fn has_what_was_given(&self, parcel: &Parcel<'_>) -> bool {
+        let given = self.before(parcel).map_or(0, |before| before.acknowledged_bytes);
+        self.delivered.is_none() && given > 0 && self.acknowledged.offset() >= given
+    }
+
     /// The checkpoint that this invocation was given, if it is of the same version of the file.
     fn before<'a>(&self, parcel: &Parcel<'a>) -> Option<&'a Checkpoint> {
         let names = self.names.as_ref()?;

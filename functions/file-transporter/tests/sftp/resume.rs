@@ -2,6 +2,7 @@
 
 use std::{fs, time::Duration};
 
+use aws_io::Failure;
 use file_transporter::{Checkpoint, Outcome, Receipt};
 use job::ErrorName::{TransportHostKey, TransportUnavailable};
 use local_sftp::{Fault, Faults};
@@ -130,7 +131,8 @@ async fn a_server_that_always_loses_what_was_written_is_not_served_forever() {
             vec![0]
         )
     );
-    assert_eq!(partner.files().len(), 0);
+    // It holds again what the checkpoint says, so another try can go on there.
+    assert_eq!(partner.files().len(), 1);
 }
 
 #[tokio::test]
@@ -158,7 +160,7 @@ async fn another_version_of_the_file_begins_anew_and_leaves_nothing_of_the_old_o
 }
 
 #[tokio::test]
-async fn an_invocation_that_gets_nowhere_is_an_error_and_leaves_nothing() {
+async fn an_invocation_that_gets_nowhere_is_an_error_and_leaves_only_what_it_found() {
     let partner = Partner::start(Faults::default()).await;
     let transporter = partner.transporter(&with(&json!({})));
     for acknowledged in [0, 98_304] {
@@ -168,13 +170,13 @@ async fn an_invocation_that_gets_nowhere_is_an_error_and_leaves_nothing() {
         };
         // Less than a whole write comes.
         let source = Memory { stalls_after: Some(acknowledged + 100), ..Memory::new(file()) };
-        let error = invoke(transporter.clone(), &source, checkpoint, SHORT).await.unwrap_err();
+        let error = invoke(transporter.clone(), &source, checkpoint, LESS_SHORT).await.unwrap_err();
         let expected = format!(
             "delivering `/in/daily/report.zip`: the time of the call was up with {acknowledged} bytes acknowledged, \
              no more than at its beginning"
         );
         assert_eq!(error.to_string(), expected);
-        assert_eq!(partner.files().len(), 0);
+        assert_eq!(partner.files().len(), usize::from(acknowledged > 0));
     }
 }
 
@@ -293,6 +295,19 @@ async fn one_of_several_connections_that_breaks_or_falls_silent_costs_an_attempt
 }
 
 #[tokio::test]
+async fn a_source_that_breaks_off_is_gone_on_with_in_the_next_invocation() {
+    let partner = Partner::start(Faults::default()).await;
+    let transporter = partner.transporter(&with(&json!({})));
+    let source = Memory { breaks_after: Some(100_000), ..Memory::new(file()) };
+    let outcome = invoke(transporter.clone(), &source, None, LONG).await.unwrap();
+    let Outcome::InProgress { checkpoint } = outcome else { panic!("{outcome:?}") };
+    let (receipt, opened) = finished(transporter, checkpoint.clone()).await;
+    assert_eq!(receipt.sha256.as_deref(), Some(SHA256));
+    assert_eq!(opened, [checkpoint.acknowledged_bytes]);
+    assert!(partner.files() == [(PLACE.to_owned(), file())].into());
+}
+
+#[tokio::test]
 async fn a_server_that_can_not_be_reached_again_keeps_the_old_file() {
     let old = b"last week's report".to_vec();
     let partner = Partner::start(Faults::default()).await;
@@ -303,7 +318,12 @@ async fn a_server_that_can_not_be_reached_again_keeps_the_old_file() {
     };
     let line = Line::to(partner.server.address(), weather).await;
     let transporter = partner.transporter_by(&line, &with(&json!({})));
-    let result = deliver_to(transporter, &Memory::new(file())).await;
-    assert_eq!(summary(&result), Err(TransportUnavailable), "{result:?}");
+    let outcome = outcome_of(transporter.clone(), &Memory::new(file())).await.unwrap();
+    let Outcome::InProgress { checkpoint } = outcome else { panic!("{outcome:?}") };
+    // The next invocation gets nowhere, which is an error; what there is of the file stays.
+    let source = Memory::new(file());
+    let error = invoke(transporter, &source, Some(checkpoint), LONG).await.unwrap_err();
+    assert_eq!(error.name(), TransportUnavailable);
     assert!(partner.files()[PLACE] == old);
+    assert_eq!(partner.files().len(), 2);
 }
