@@ -98,12 +98,11 @@ impl Attempt<'_> {
         remote: &Remote,
         progress: &mut Progress,
     ) -> Result<Delivered, Error> {
-        let delivered = match progress.delivered.clone() {
-            Some(delivered) => delivered,
-            None => {
-                let delivered = self.first_file(remote, progress).await?;
-                progress.delivered.insert(delivered).clone()
-            }
+        let delivered = if let Some(delivered) = progress.delivered.clone() {
+            delivered
+        } else {
+            let delivered = self.first_file(remote, progress).await?;
+            progress.delivered.insert(delivered).clone()
         };
         if let Some(sidecar) = self.sftp.config.sftp_sidecar {
             self.write_sidecar(remote, sidecar, &delivered).await?;
