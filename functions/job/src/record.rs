@@ -161,8 +161,10 @@ pub struct Manifest {
     /// When the manifest was written.
     pub finished_at: Timestamp,
     /// How many queries succeeded.
+    #[serde(default)]
     pub succeeded: usize,
     /// How many did not.
+    #[serde(default)]
     pub failed: usize,
     /// Every query of the plan, in its order.
     pub queries: Vec<QueryRecord>,

@@ -99,6 +99,10 @@ impl Attempt<'_> {
         progress: &mut Progress,
     ) -> Result<Delivered, Error> {
         let delivered = if let Some(delivered) = progress.delivered.clone() {
+            if let Some(names) = &progress.names {
+                // The attempt that delivered may have broken off before it removed the old file.
+                remove_quietly(remote, &names.aside).await;
+            }
             delivered
         } else {
             let delivered = self.first_file(remote, progress).await?;

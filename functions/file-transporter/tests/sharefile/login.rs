@@ -28,6 +28,7 @@ async fn a_rejected_credential_is_tried_once() {
 #[test]
 fn a_missing_credential_is_named() {
     let config = json!({
+        "host": "acme.sharefile.com",
         "client_secret": CLIENT_SECRET,
         "username": "robot@acme.example",
         "sharefile_secret": "acme",
