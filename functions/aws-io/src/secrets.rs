@@ -144,7 +144,7 @@ impl Secrets {
 
     async fn secret(&self, reference: &SecretReference) -> Result<SecretString, SecretError> {
         let sent = self.manager.get_secret_value().secret_id(reference.id()).send().await;
-        let answer = sent.map_err(|error| SecretError::new(reference, error))?;
+        let answer = sent.map_err(|error| SecretError::new(reference, &error))?;
         answer.secret_string.map(SecretString::from).ok_or_else(|| SecretError::Invalid {
             reference: reference.clone(),
             reason: "it is binary; a text is expected".to_owned(),
@@ -153,7 +153,7 @@ impl Secrets {
 
     async fn parameter(&self, reference: &SecretReference) -> Result<SecretString, SecretError> {
         let sent = self.parameters.get(reference.id()).await;
-        let parameter = sent.map_err(|error| SecretError::new(reference, error))?;
+        let parameter = sent.map_err(|error| SecretError::new(reference, &error))?;
         if parameter.kind != "SecureString" {
             tracing::warn!(
                 secret.reference = %reference,
@@ -170,7 +170,7 @@ impl Secrets {
 }
 
 impl SecretError {
-    fn new<E, R>(reference: &SecretReference, error: SdkError<E, R>) -> Self
+    fn new<E, R>(reference: &SecretReference, error: &SdkError<E, R>) -> Self
     where
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
         R: std::fmt::Debug + Send + Sync + 'static,
@@ -195,7 +195,7 @@ impl SecretError {
             "InvalidParameterException" | "InvalidRequestException" | "ValidationException" => {
                 Self::Invalid { reference, reason: format!("{code}: {message}") }
             }
-            _ => Self::Unavailable { reference, source: Chain(&error).to_string().into() },
+            _ => Self::Unavailable { reference, source: Chain(error).to_string().into() },
         }
     }
 }

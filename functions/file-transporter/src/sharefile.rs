@@ -237,10 +237,9 @@ impl Run<'_> {
         }
         match self.folder.file(self.session, self.name).await {
             Ok(Some(item)) => self.compare(content, item).await,
-            Ok(None) => Ok(None),
             Err(error) if error.name().is_retryable() => Err(error),
             // Who may not look may still upload.
-            Err(_) => Ok(None),
+            Ok(None) | Err(_) => Ok(None),
         }
     }
 

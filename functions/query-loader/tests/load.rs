@@ -240,7 +240,7 @@ async fn many_problems_are_told_in_part_and_counted() {
     let bench = Bench::with(&[("q/a.sql", "SELECT 1")]).await;
     let missing: Vec<String> = (0..150).map(|i| format!("missing{i}")).collect();
     let error = bench.load(job(missing)).await.unwrap_err();
-    let problems: Vec<_> = error.split("\n").collect();
+    let problems: Vec<_> = error.split('\n').collect();
     assert_eq!(problems.len(), 101);
     assert!(
         problems[99].starts_with("$.query_names[99]: there is no query `missing99`"),
