@@ -1,7 +1,7 @@
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["build/", "node_modules/", "*.mjs"] },
+  { ignores: [".venv/", "build/", "node_modules/", "*.mjs"] },
   tseslint.configs.strictTypeChecked,
   {
     languageOptions: {
