@@ -127,7 +127,7 @@ test("a secret in plain text is found", () => {
   check(
     ["aws:lambda/function:Function", "-query-loader"],
     '"variables":{',
-    '"variables":{"DB_PASSWORD":"hunter2"',
+    '"variables":{"DB_PASSWORD":"hunter2",',
     [
       "stack.resources.aws:lambda/function:Function.athena-workflow-dev-query-loader.inputs.environment.variables.DB_PASSWORD is a secret in plain text",
     ],
