@@ -62,6 +62,22 @@ pub struct Checkpoint {
     /// them again. It holds none of them: it is only taken where the hash's own buffer is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256_state: Option<String>,
+    /// The whole file, if the recipient has it under its temporary name or its final one, and which
+    /// of them is not known: the answer to the rename was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Sent>,
+}
+
+/// A file that was sent and checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sent {
+    /// Its size.
+    pub size_bytes: u64,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+    /// Which check it passed.
+    pub verified: Verified,
 }
 
 /// What a delivery leaves behind in the run's manifest.
@@ -96,7 +112,7 @@ pub struct Receipt {
 }
 
 /// Which check a delivered file passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verified {
     /// None: not wanted, or the server does not tell.

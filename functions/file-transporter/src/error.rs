@@ -5,6 +5,8 @@ use std::{error::Error as StdError, fmt};
 use aws_io::{Failure, StorageError, secrets::SecretError};
 use job::{ErrorName, SecretReferenceError, transport::TransportProblem};
 
+use crate::retry::Retry;
+
 /// What happened below, as far as it is worth telling. It never holds a secret.
 pub(crate) type Cause = Box<dyn StdError + Send + Sync>;
 
@@ -128,6 +130,17 @@ pub enum Error {
         server: String,
         /// What is known of why.
         reason: String,
+    },
+    /// The file takes longer than an execution may.
+    #[error(
+        "delivering `{path}`: an execution lasts a day, and that was not enough: the server took too \
+         long for {acknowledged} bytes"
+    )]
+    TooSlow {
+        /// The file.
+        path: String,
+        /// How much of it the server has acknowledged.
+        acknowledged: u64,
     },
     /// The time of the invocation was up before the file was.
     #[error(
@@ -265,17 +278,6 @@ pub enum Error {
     },
 }
 
-/// Whether another attempt inside the same call is worth it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Retry {
-    /// No: it would end in the same way, or lock an account.
-    Never,
-    /// One: some servers fail once for reasons of their own.
-    Once,
-    /// As often as the configuration allows.
-    Often,
-}
-
 impl Failure for Error {
     fn name(&self) -> ErrorName {
         match self {
@@ -305,6 +307,7 @@ impl Failure for Error {
             Self::Login { .. } => ErrorName::TransportAuth,
             Self::Permission { .. } => ErrorName::TransportPermission,
             Self::Remote { .. }
+            | Self::TooSlow { .. }
             | Self::Exists { .. }
             | Self::PublishedSize { .. }
             | Self::SecondFile { .. }

@@ -11,6 +11,7 @@ mod credentials;
 mod delivery;
 mod error;
 mod hexadecimal;
+mod retry;
 pub mod s3;
 pub mod sftp;
 pub mod sharefile;
@@ -18,7 +19,9 @@ mod source;
 
 pub use crate::{
     credentials::SecretReader,
-    delivery::{Checkpoint, Delivery, Outcome, Parcel, Receipt, Transport, Verified, deliver},
+    delivery::{
+        Checkpoint, Delivery, Outcome, Parcel, Receipt, Sent, Transport, Verified, deliver,
+    },
     error::Error,
     source::{Content, Source},
 };

@@ -36,7 +36,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_io::Failure;
-use job::transport::{RemoteDirectory, SftpConfig, TransportProblem};
+use job::{
+    ErrorName,
+    transport::{RemoteDirectory, SftpConfig, TransportProblem},
+};
 use tokio::time::sleep;
 
 use self::{
@@ -45,15 +48,13 @@ use self::{
     login::Credentials,
     names::{Names, file_name},
     point::Point,
-    progress::{Clock, Progress},
+    progress::{Clock, Progress, is_last_invocation},
 };
 use crate::{
     delivery::{Outcome, Parcel, Transport},
-    error::{Error, Retry},
+    error::Error,
+    retry::Waits,
 };
-
-/// The wait before the second attempt; it doubles from attempt to attempt.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
 
 /// A directory of an SFTP server.
 #[derive(Debug)]
@@ -90,12 +91,45 @@ impl<'a> Sftp<'a> {
         Duration::from_secs(self.config.sftp_idle_timeout_s.get().into())
     }
 
-    fn attempts_max(&self, retry: Retry) -> u32 {
-        match retry {
-            Retry::Never => 1,
-            Retry::Once => self.config.sftp_max_attempts.get().min(2),
-            Retry::Often => self.config.sftp_max_attempts.get(),
+    /// How an invocation ends whose last attempt failed: with a checkpoint, if there is one, or with
+    /// nothing left on the server that the next one can not use.
+    async fn ended(
+        &self,
+        attempt: &Attempt<'_>,
+        error: Error,
+        progress: &Progress,
+        sidecar: Option<&Names>,
+    ) -> Result<Outcome, Error> {
+        let parcel = attempt.parcel;
+        let another_time = error.name().is_retryable() || progress.is_disproved();
+        if another_time && let Some(checkpoint) = progress.checkpoint(parcel) {
+            return Ok(Outcome::InProgress { checkpoint });
         }
+        let error = match error {
+            Error::TimeUp { path, acknowledged } if is_last_invocation(parcel) => {
+                Error::TooSlow { path, acknowledged }
+            }
+            error => error,
+        };
+        let stays = progress.inherited
+            || error.name().is_retryable() && progress.has_what_was_given(parcel);
+        // What is delivered stays; then only the second file is not complete.
+        let left = match progress.delivered {
+            Some(_) => sidecar,
+            None => progress.names.as_ref().filter(|_| !stays),
+        };
+        // A rejected credential is not tried a second time, not even for that.
+        if let Some(names) = left
+            && error.name() != ErrorName::TransportAuth
+        {
+            attempt.clear_away(names).await;
+        }
+        Err(match &progress.delivered {
+            Some(Delivered { path, .. }) => {
+                Error::SecondFile { path: path.clone(), source: Box::new(error) }
+            }
+            None => error,
+        })
     }
 
     /// What earlier invocations got done.
@@ -103,7 +137,7 @@ impl<'a> Sftp<'a> {
         let Some(checkpoint) = parcel.checkpoint else { return Ok(Progress::default()) };
         let names = Names::new(self.config, &self.directory, parcel, &checkpoint.version)?;
         let acknowledged = Point::from_checkpoint(checkpoint).unwrap_or_default();
-        Ok(Progress::resumed(names, acknowledged))
+        Ok(Progress::resumed(names, acknowledged, checkpoint.sent.clone()))
     }
 }
 
@@ -119,6 +153,7 @@ impl Transport for Sftp<'_> {
         let sidecar = sidecar.transpose()?;
         let mut progress = self.progress(parcel)?;
         let (mut number, mut in_vain) = (1, 0);
+        let mut waits = Waits::default();
         loop {
             let attempt = Attempt { sftp: self, parcel, clock, path: &path, number };
             let before = progress.acknowledged.offset();
@@ -126,28 +161,14 @@ impl Transport for Sftp<'_> {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) => error,
             };
-            let got_on = progress.acknowledged.offset() > before;
-            in_vain = if got_on { 1 } else { in_vain + 1 };
-            if clock.is_up() || in_vain >= self.attempts_max(error.retry()) {
-                let another_time = error.name().is_retryable();
-                if another_time && let Some(checkpoint) = progress.checkpoint(parcel) {
-                    return Ok(Outcome::InProgress { checkpoint });
-                }
-                if another_time && progress.has_what_was_given(parcel) {
-                    // The next try of this invocation goes on there.
-                    return Err(error);
-                }
-                // What is delivered stays; then only the second file is not complete.
-                let left = if progress.delivered.is_some() { &sidecar } else { &progress.names };
-                if let Some(names) = left {
-                    attempt.clear_away(names).await;
-                }
-                return Err(match progress.delivered {
-                    Some(Delivered { path, .. }) => {
-                        Error::SecondFile { path, source: Box::new(error) }
-                    }
-                    None => error,
-                });
+            if progress.acknowledged.offset() > before {
+                (in_vain, waits) = (0, Waits::default());
+            }
+            in_vain += 1;
+            let attempts_max = error.retry().attempts(self.config.sftp_max_attempts.get());
+            let wait = waits.next();
+            if progress.is_disproved() || in_vain >= attempts_max || !clock.has(wait) {
+                return self.ended(&attempt, error, &progress, sidecar.as_ref()).await;
             }
             tracing::warn!(
                 run.id = %parcel.run_id,
@@ -156,7 +177,7 @@ impl Transport for Sftp<'_> {
                 error.message = %job::error::Chain(&error),
                 "an attempt to deliver the file failed; there will be another"
             );
-            sleep(FIRST_WAIT * 2_u32.saturating_pow(in_vain - 1)).await;
+            sleep(wait).await;
             number += 1;
         }
     }

@@ -222,7 +222,13 @@ impl Run<'_> {
         }
         let invocations = self.parcel.checkpoint.map_or(0, |checkpoint| checkpoint.invocations) + 1;
         Ok(Outcome::InProgress {
-            checkpoint: Checkpoint { version, acknowledged_bytes, invocations, sha256_state: None },
+            checkpoint: Checkpoint {
+                version,
+                acknowledged_bytes,
+                invocations,
+                sha256_state: None,
+                sent: None,
+            },
         })
     }
 

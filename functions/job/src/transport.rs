@@ -197,6 +197,10 @@ mod tests {
                 ),
             ],
         );
+        for host in ["h:0", "h:99999", "h:", "[::1]:x"] {
+            let port = "what is behind the colon is no port from 1 to 65535";
+            check(sftp(json!({ "sftp_host": host })), &[("config.sftp_host", port)]);
+        }
         check(
             sftp(json!({ "sftp_host_key_check": "require" })),
             &[(
@@ -250,9 +254,12 @@ mod tests {
     #[test]
     fn host_keys_are_fingerprints_or_public_keys() {
         let fingerprint = format!("SHA256:{}", "a".repeat(43));
-        for good in
-            [fingerprint.as_str(), "ssh-ed25519 AAAAC3Nz comment", "[h]:2222 ssh-rsa AAAAB3Nz"]
-        {
+        for good in [
+            fingerprint.as_str(),
+            &format!("ssh-ed25519 {fingerprint}"),
+            "ssh-ed25519 AAAAC3Nz comment",
+            "[h]:2222 ssh-rsa AAAAB3Nz",
+        ] {
             check(sftp(json!({ "sftp_host_keys": [good] })), &[]);
         }
         let message = "is neither a fingerprint `SHA256:…` (43 characters of base64) nor a public key `ssh-… AAAA…`";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use job::transport::{Overwrite, Verify, WriteMode};
 use openssh_sftp_client::file::File;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Sftp,
@@ -14,14 +14,14 @@ use super::{
     names::Names,
     place::Place,
     point::Point,
-    progress::{Clock, Progress, Sent},
+    progress::{Clock, Progress},
     publish::{publish, remove_quietly, withdraw},
     remote::{Fault, Refusal, Remote},
     stripe::Stripe,
     upload::{Ending, Lane, Upload},
 };
 use crate::{
-    delivery::{Outcome, Parcel, Receipt, Verified},
+    delivery::{Outcome, Parcel, Receipt, Sent, Verified},
     error::Error,
     source::Content,
 };
@@ -78,7 +78,8 @@ impl Attempt<'_> {
         let remote = Remote::start(connection, self.sftp.request_limit()).await?;
         let delivered = self.both_files(&remote, progress).await;
         let broken = delivered.as_ref().is_err_and(is_broken);
-        let goes_on = matches!(delivered, Err(Error::TimeUp { .. } | Error::Storage(_)));
+        let goes_on = progress.inherited
+            || matches!(delivered, Err(Error::TimeUp { .. } | Error::Storage(_)));
         if delivered.is_err() && progress.delivered.is_none() && !broken && !goes_on {
             // On a connection that works, nothing needs to be left for the next attempt.
             if let Some(names) = &progress.names {
@@ -120,11 +121,16 @@ impl Attempt<'_> {
         progress: &mut Progress,
     ) -> Result<Delivered, Error> {
         if let (Some(names), Some(sent)) = (&progress.names, &progress.sent) {
-            let verify = self.sftp.config.sftp_verify;
-            if let Some(delivered) = settle(remote, names, sent, verify).await? {
-                return Ok(delivered);
+            match settle(remote, names, sent, self.sftp.config.sftp_verify).await {
+                Err(Error::SizeMismatch { .. }) if !progress.inherited => {
+                    progress.begin(names.clone());
+                }
+                Err(error) if progress.inherited && is_no(&error) => {
+                    progress.sent = None;
+                    return Err(error);
+                }
+                settled => return settled,
             }
-            progress.begin(names.clone());
         }
         let mut file = self.reopen(remote, progress).await?;
         let mut content = self.parcel.source.open(progress.acknowledged.offset()).await?;
@@ -139,13 +145,29 @@ impl Attempt<'_> {
         }
         // What is under the final name may be our own beginning.
         let ours = progress.names.is_some() && names.temporary == names.last;
-        if !ours
-            && let Some(delivered) =
-                self.look_for_existing(remote, &names, content.size_bytes).await?
-        {
-            return Ok(delivered);
+        let size_bytes = content.size_bytes;
+        if !ours && let Some(there) = self.look_for_existing(remote, &names, size_bytes).await? {
+            return Ok(there);
         }
-        self.write(remote, names, content, file, progress).await
+        if file.is_none() && names.temporary == names.last {
+            // A second file of an earlier delivery would say that this one is complete.
+            if let Some(sidecar) = self.sftp.config.sftp_sidecar {
+                let sftp = self.sftp;
+                let old = Names::of_sidecar(sftp.config, &sftp.directory, self.parcel, sidecar)?;
+                remove_quietly(remote, &old.last).await;
+            }
+        }
+        let sent = self.write(remote, &names, content, file, progress).await?;
+        if names.temporary != names.last {
+            // Sending may have taken long enough for another file to arrive.
+            if self.sftp.config.sftp_overwrite == Overwrite::Fail
+                && let Some(there) = self.look_for_existing(remote, &names, size_bytes).await?
+            {
+                return Ok(there);
+            }
+            progress.sent = Some(sent.clone());
+        }
+        self.give_final_name(remote, &names, &sent).await
     }
 
     /// Opens what an earlier attempt or invocation wrote, if it is still there; if not, writing
@@ -188,40 +210,48 @@ impl Attempt<'_> {
         Ok(file)
     }
 
-    /// Writes a file in the way that the configuration says: what is missing of `file`, or all of
-    /// it.
+    /// Writes a file under its temporary name: what is missing of `file`, or all of it.
     pub(super) async fn write(
         &self,
         remote: &Remote,
-        names: Names,
+        names: &Names,
         content: Content,
         file: Option<File>,
         progress: &mut Progress,
-    ) -> Result<Delivered, Error> {
+    ) -> Result<Sent, Error> {
         let place = self.place(remote);
-        let direct = self.sftp.config.sftp_write_mode == WriteMode::Direct;
         let file = match file {
             Some(file) => file,
-            None if direct => {
-                let file = place.open_in_place(&names.last).await?;
-                // Half a file under the final name is worse than none, so from here on it is
-                // cleared away like a temporary one.
-                progress.begin(names.clone());
-                file
-            }
             None => {
+                // Half a file under the final name is worse than none, so where it is written in
+                // place it is cleared away like a temporary one, unless it was not even opened.
                 progress.begin(names.clone());
-                place.create_temporary(&names.temporary).await?
+                if names.temporary == names.last {
+                    let opened = place.open_in_place(&names.last).await;
+                    if opened.as_ref().is_err_and(|error| !is_broken(error)) {
+                        *progress = Progress::default();
+                    }
+                    opened?
+                } else {
+                    place.create_temporary(&names.temporary).await?
+                }
             }
         };
-        let from = &mut progress.acknowledged;
-        let sent = self.send(remote, file, content, &names.temporary, from).await?;
-        if !direct {
-            progress.sent = Some(sent.clone());
-            publish(remote, &names).await?;
-            check_published(remote, &names.last, &sent, self.sftp.config.sftp_verify).await?;
+        self.send(remote, file, content, &names.temporary, &mut progress.acknowledged).await
+    }
+
+    /// Renames what was written, unless it was written in place.
+    pub(super) async fn give_final_name(
+        &self,
+        remote: &Remote,
+        names: &Names,
+        sent: &Sent,
+    ) -> Result<Delivered, Error> {
+        if names.temporary != names.last {
+            publish(remote, names).await?;
+            check_published(remote, &names.last, sent, self.sftp.config.sftp_verify).await?;
         }
-        Ok(delivered(&names, &sent))
+        Ok(delivered(names, sent))
     }
 
     /// Writes, flushes, closes and checks.
@@ -288,32 +318,30 @@ impl Attempt<'_> {
             Err(Fault::Refused(Refusal::NoSuchFile, _)) => return Ok(None),
             Err(fault) => return Err(fault.into_error(format!("looking for `{path}`"))),
         };
-        let already = |sha256, verified| {
-            Some(Delivered {
-                already_there: true,
-                path: path.clone(),
-                size_bytes,
-                sha256,
-                verified,
-            })
-        };
-        let same_size = found == Some(size_bytes);
-        match config.sftp_overwrite {
-            Overwrite::SkipIfSameSize if same_size => Ok(already(None, Verified::Size)),
-            Overwrite::Replace | Overwrite::SkipIfSameSize => Ok(None),
-            Overwrite::Fail => {
-                let exists = || Error::Exists { path: path.clone() };
-                if !same_size {
-                    return Err(exists());
-                }
-                let ours = check::hash(self.parcel.source.open(0).await?).await?;
-                match check::read_back(remote, path, size_bytes, config).await {
-                    Ok(theirs) if theirs == ours => Ok(already(Some(ours), Verified::Readback)),
-                    Err(Fault::Lost(error)) => Err(error),
-                    Ok(_) | Err(Fault::Refused(..)) => Err(exists()),
-                }
+        let is_fail = config.sftp_overwrite == Overwrite::Fail;
+        let there = if found != Some(size_bytes) {
+            None
+        } else if is_fail || config.sftp_write_mode == WriteMode::Direct {
+            // What broke off while it was written in place may have the right size.
+            let ours = check::hash(self.parcel.source.open(0).await?).await?;
+            match check::read_back(remote, path, size_bytes, config).await {
+                Ok(theirs) if theirs == ours => Some((Some(ours), Verified::Readback)),
+                Err(Fault::Lost(error)) => return Err(error),
+                Ok(_) | Err(Fault::Refused(..)) => None,
             }
+        } else {
+            Some((None, Verified::Size))
+        };
+        let Some((sha256, verified)) = there else {
+            let exists = Error::Exists { path: path.clone() };
+            return if is_fail { Err(exists) } else { Ok(None) };
+        };
+        if names.temporary != names.last {
+            // An invocation that was killed may have left it.
+            remove_quietly(remote, &names.temporary).await;
         }
+        let path = path.clone();
+        Ok(Some(Delivered { already_there: true, path, size_bytes, sha256, verified }))
     }
 
     fn outcome(&self, delivered: Delivered, host_key: PresentedKey) -> Outcome {
@@ -345,7 +373,8 @@ impl Attempt<'_> {
             connection.close().await;
             Ok::<_, Error>(())
         };
-        if !matches!(timeout(CLEARING, clear).await, Ok(Ok(()))) {
+        let until = self.clock.answer_at.min(Instant::now() + CLEARING);
+        if !matches!(timeout_at(until, clear).await, Ok(Ok(()))) {
             tracing::warn!(
                 remote_path = names.temporary,
                 "a part of the file may be left on the server"
@@ -363,10 +392,13 @@ async fn settle(
     names: &Names,
     sent: &Sent,
     verify: Verify,
-) -> Result<Option<Delivered>, Error> {
+) -> Result<Delivered, Error> {
     match remote.size(&names.temporary).await {
         Err(Fault::Refused(Refusal::NoSuchFile, _)) => {}
-        Ok(Some(found)) if verify != Verify::None && found != sent.size_bytes => return Ok(None),
+        Ok(Some(found)) if verify != Verify::None && found != sent.size_bytes => {
+            let (path, written) = (names.temporary.clone(), sent.size_bytes);
+            return Err(Error::SizeMismatch { path, written, found });
+        }
         Ok(_) => publish(remote, names).await?,
         // Where looking is forbidden, the rename itself tells whether there is something to rename.
         Err(Fault::Refused(..)) => match remote.rename(&names.temporary, &names.last).await {
@@ -379,7 +411,12 @@ async fn settle(
     check_published(remote, &names.last, sent, verify).await?;
     // The attempt may have broken off after it moved an old file aside.
     remove_quietly(remote, &names.aside).await;
-    Ok(Some(delivered(names, sent)))
+    Ok(delivered(names, sent))
+}
+
+/// Whether the server said that the file does not have its final name.
+fn is_no(error: &Error) -> bool {
+    !is_broken(error) && !matches!(error, Error::TimeUp { .. } | Error::PublishedSize { .. })
 }
 
 /// Whether nothing more can be done on the connection.

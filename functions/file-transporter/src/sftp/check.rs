@@ -12,10 +12,13 @@ use tokio::time::timeout_at;
 use super::{
     attempt::Attempt,
     point::Point,
-    progress::Sent,
     remote::{Fault, Remote},
 };
-use crate::{delivery::Verified, error::Error, source::Content};
+use crate::{
+    delivery::{Sent, Verified},
+    error::Error,
+    source::Content,
+};
 
 /// Requests in flight while a file is read back.
 const READS_IN_FLIGHT: usize = 32;
@@ -104,7 +107,8 @@ pub(super) async fn hash(mut content: Content) -> Result<String, Error> {
     Ok(end.sha256())
 }
 
-/// Reads a file of `size_bytes` back: its SHA-256 in hexadecimal, also if it is shorter.
+/// Reads a file of `size_bytes` back: its SHA-256 in hexadecimal, also if it is shorter. Of a longer
+/// one the byte behind counts, too.
 pub(super) async fn read_back(
     remote: &Remote,
     path: &str,
@@ -113,9 +117,10 @@ pub(super) async fn read_back(
 ) -> Result<String, Fault> {
     let file = remote.open_for_reading(path).await?;
     let piece = config.sftp_write_size.get();
-    let pieces = (0..size_bytes).step_by(config.sftp_write_size.count());
+    let end = size_bytes + 1;
+    let pieces = (0..end).step_by(config.sftp_write_size.count());
     let reads = pieces.map(|offset| {
-        let length = u32::try_from(size_bytes - offset).map_or(piece, |rest| rest.min(piece));
+        let length = u32::try_from(end - offset).map_or(piece, |rest| rest.min(piece));
         read_piece(remote, file.clone(), offset, length)
     });
     let mut end = Point::default();

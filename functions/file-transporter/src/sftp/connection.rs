@@ -10,7 +10,7 @@ use job::transport::SftpConfig;
 use russh::{
     AlgorithmKind, ChannelMsg, ChannelOpenFailure, ChannelStream, Disconnect,
     client::{self, DisconnectReason, Handle, Msg},
-    keys::PublicKeyOrCertificate,
+    keys::{Algorithm, PublicKeyOrCertificate},
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -176,9 +176,13 @@ fn connect_error(
             presented: presented.map_or_else(|| "a certificate".to_owned(), |key| key.text.clone()),
             expected: sftp.host_keys.expected(),
         },
-        // Only the types of the pinned keys are asked for, so a server without them has other keys.
+        // Only the types of the pinned keys are asked for, so a server without them has other keys;
+        // but it may have a pinned RSA key, and sign with no hash that is offered.
         russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, theirs, .. }
-            if sftp.host_keys.types().is_some() =>
+            if sftp.host_keys.types().is_some_and(|types| {
+                !theirs.iter().any(|name| *name == "ssh-rsa")
+                    || !types.iter().any(|wanted| matches!(wanted, Algorithm::Rsa { .. }))
+            }) =>
         {
             Error::HostKey {
                 server,

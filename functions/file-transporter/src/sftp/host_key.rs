@@ -81,14 +81,15 @@ impl HostKeys {
 }
 
 impl Pin {
-    /// Reads a fingerprint, a public key, or a line of a `known_hosts` file.
+    /// Reads a fingerprint, also with the key's type before it as in a receipt, a public key, or a line of a `known_hosts` file.
     fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
-        if text.starts_with("SHA256:") {
-            return text.trim_end_matches('=').parse().ok().map(Self::Fingerprint);
+        let words: Vec<_> = text.split_whitespace().collect();
+        if let [digest] | [_, digest] = words[..]
+            && digest.starts_with("SHA256:")
+        {
+            return digest.trim_end_matches('=').parse().ok().map(Self::Fingerprint);
         }
         // What is before the type of the key are the hosts of a `known_hosts` line.
-        let words: Vec<_> = text.split_whitespace().collect();
         let keys =
             words.windows(2).filter_map(|pair| PublicKey::from_openssh(&pair.join(" ")).ok());
         keys.map(|key| Self::Key(Box::new(key))).next()
@@ -136,6 +137,7 @@ mod tests {
         for pin in [
             right.fingerprint(HashAlg::Sha256).to_string(),
             format!("{}=", right.fingerprint(HashAlg::Sha256)),
+            host_keys(&[], None).look_at(&right).text,
             line.clone(),
             format!("{line} root@partner"),
             format!("[sftp.partner.example]:2222,10.0.0.1 {line}"),

@@ -63,7 +63,13 @@ mod tests {
     use super::*;
 
     fn checkpoint(acknowledged_bytes: u64, sha256_state: Option<String>) -> Checkpoint {
-        Checkpoint { version: String::new(), acknowledged_bytes, invocations: 1, sha256_state }
+        Checkpoint {
+            version: String::new(),
+            acknowledged_bytes,
+            invocations: 1,
+            sha256_state,
+            sent: None,
+        }
     }
 
     #[test]

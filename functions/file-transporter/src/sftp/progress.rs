@@ -5,11 +5,11 @@ use std::time::{Duration, Instant as StdInstant};
 use tokio::time::Instant;
 
 use super::{attempt::Delivered, names::Names, point::Point};
-use crate::delivery::{Checkpoint, Parcel, Verified};
+use crate::delivery::{Checkpoint, Parcel, Sent};
 
-/// Invocations that one file may take. At 25 GB in each, which is what a connection sends at a
-/// distance of 50 ms, the largest object of S3 takes as many.
-const INVOCATIONS_MAX: u32 = 200;
+/// Invocations that one file may take: of a quarter of an hour each, they end while the execution,
+/// which may take a day, can still say what is wrong.
+const INVOCATIONS_MAX: u32 = 90;
 /// What writing leaves of the invocation's time, at most, for the answers to come and for goodbyes.
 const MARGIN_MAX: Duration = Duration::from_secs(20);
 
@@ -22,22 +22,19 @@ pub(super) struct Progress {
     pub(super) acknowledged: Point,
     /// The whole file, checked, was under the temporary name, and is to get its final name.
     pub(super) sent: Option<Sent>,
+    /// `sent` was left by an earlier invocation, to be found out by this one. As long as the state
+    /// machine holds it, a temporary file that is gone means that it was renamed: so this invocation
+    /// neither removes nor writes it.
+    pub(super) inherited: bool,
     /// The file has its final name; the second one may be missing.
     pub(super) delivered: Option<Delivered>,
 }
 
-/// A file that was sent and checked.
-#[derive(Clone, Debug)]
-pub(super) struct Sent {
-    pub(super) size_bytes: u64,
-    pub(super) sha256: String,
-    pub(super) verified: Verified,
-}
-
 impl Progress {
     /// What earlier invocations got done; `names` are those of their version of the file.
-    pub(super) fn resumed(names: Names, acknowledged: Point) -> Self {
-        Self { names: Some(names), acknowledged, ..Self::default() }
+    pub(super) fn resumed(names: Names, acknowledged: Point, sent: Option<Sent>) -> Self {
+        let inherited = sent.is_some();
+        Self { names: Some(names), acknowledged, sent, inherited, delivered: None }
     }
 
     /// Begins with an empty file.
@@ -45,19 +42,27 @@ impl Progress {
         *self = Self { names: Some(names), ..Self::default() };
     }
 
-    /// Where the next invocation goes on; nothing if this one got no further than the one before
-    /// it, also if it had to begin anew, or if all that is left is the rename.
+    /// Where the next invocation goes on; nothing if there is none any more, or if this one got no
+    /// further than the one before it, also if it had to begin anew.
     pub(super) fn checkpoint(&self, parcel: &Parcel<'_>) -> Option<Checkpoint> {
-        let names = self.names.as_ref().filter(|_| self.sent.is_none())?;
-        let invocations = parcel.checkpoint.map_or(0, |before| before.invocations) + 1;
-        let before = self.before(parcel).map_or(0, |before| before.acknowledged_bytes);
-        let got_on = self.acknowledged.offset() > before && invocations < INVOCATIONS_MAX;
-        got_on.then(|| Checkpoint {
+        let names = self.names.as_ref()?;
+        let before = self.before(parcel);
+        let got_on = self.acknowledged.offset() > before.map_or(0, |it| it.acknowledged_bytes)
+            || self.sent.as_ref() != before.and_then(|it| it.sent.as_ref());
+        let goes_on = got_on && self.delivered.is_none() && !is_last_invocation(parcel);
+        goes_on.then(|| Checkpoint {
             version: names.version.clone(),
             acknowledged_bytes: self.acknowledged.offset(),
-            invocations,
+            invocations: invocation(parcel),
             sha256_state: Some(self.acknowledged.state()),
+            sent: self.sent.clone(),
         })
+    }
+
+    /// Whether it is settled that the file which an earlier invocation sent was not renamed. The
+    /// next invocation must be told that before anything becomes of the temporary file.
+    pub(super) fn is_disproved(&self) -> bool {
+        self.inherited && self.sent.is_none() && self.delivered.is_none()
     }
 
     /// Whether the file is still there up to the checkpoint that this invocation was given.
@@ -73,6 +78,16 @@ impl Progress {
     }
 }
 
+/// The number of this invocation, from 1.
+fn invocation(parcel: &Parcel<'_>) -> u32 {
+    parcel.checkpoint.map_or(0, |before| before.invocations) + 1
+}
+
+/// Whether no other invocation may follow.
+pub(super) fn is_last_invocation(parcel: &Parcel<'_>) -> bool {
+    invocation(parcel) >= INVOCATIONS_MAX
+}
+
 /// The time of an invocation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
@@ -81,6 +96,8 @@ pub(super) struct Clock {
     pub(super) stop_at: Instant,
     /// Nothing is waited for longer, but for goodbyes.
     pub(super) end_at: Instant,
+    /// Clearing away is given up, too.
+    pub(super) answer_at: Instant,
 }
 
 impl Clock {
@@ -88,10 +105,16 @@ impl Clock {
     pub(super) fn until(deadline: StdInstant) -> Self {
         let (started, deadline) = (Instant::now(), Instant::from_std(deadline));
         let margin = (deadline.saturating_duration_since(started) / 10).min(MARGIN_MAX);
-        Self { started, stop_at: deadline - margin, end_at: deadline - margin / 2 }
+        Self {
+            started,
+            stop_at: deadline - margin,
+            end_at: deadline - margin / 2,
+            answer_at: deadline - margin / 10,
+        }
     }
 
-    pub(super) fn is_up(&self) -> bool {
-        Instant::now() >= self.stop_at
+    /// Whether there is time for another attempt after a wait.
+    pub(super) fn has(&self, wait: Duration) -> bool {
+        wait < self.stop_at.saturating_duration_since(Instant::now())
     }
 }

@@ -33,7 +33,11 @@ impl Attempt<'_> {
         };
         let names = Names::of_sidecar(sftp.config, &sftp.directory, self.parcel, sidecar)?;
         let mut progress = Progress::default();
-        let written = self.write(remote, names, content(text), None, &mut progress).await;
+        let write = async {
+            let sent = self.write(remote, &names, content(text), None, &mut progress).await?;
+            self.give_final_name(remote, &names, &sent).await
+        };
+        let written = write.await;
         if let (Err(error), Some(names)) = (&written, &progress.names)
             && !is_broken(error)
         {

@@ -1,37 +1,22 @@
 //! How often a request is tried, and the waits in between.
 
-use std::time::Duration;
-
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::{Instant, sleep};
 
 use super::{answer::Kind, trouble::Trouble};
-use crate::error::Retry;
-
-/// The wait before the second try. It doubles from try to try, with a random part.
-const WAIT_MIN: Duration = Duration::from_millis(250);
-
-/// The longest wait, unless the server asks for a longer one.
-const WAIT_MAX: Duration = Duration::from_mins(1);
+use crate::retry::Waits;
 
 /// The tries of one request.
 pub(super) struct Patience {
     tries: u32,
     tries_max: u32,
-    waits: ExponentialBackoff,
+    waits: Waits,
     until: Instant,
 }
 
 impl Patience {
     /// At most `tries_max` tries, the last of them before `until`.
     pub(super) fn new(tries_max: u32, until: Instant) -> Self {
-        let waits = ExponentialBuilder::new()
-            .with_min_delay(WAIT_MIN)
-            .with_max_delay(WAIT_MAX)
-            .without_max_times()
-            .with_jitter()
-            .build();
-        Self { tries: 1, tries_max, waits, until }
+        Self { tries: 1, tries_max, waits: Waits::default(), until }
     }
 
     /// Waits until it is time to try again. As long as a server asks for, if there is the time: the
@@ -46,12 +31,8 @@ impl Patience {
             Some(Kind::UploadGone) => return Err(trouble),
             _ => {}
         }
-        let tries_max = match trouble.error.retry() {
-            Retry::Never => 1,
-            Retry::Once => self.tries_max.min(2),
-            Retry::Often => self.tries_max,
-        };
-        let wait = self.waits.next().unwrap_or(WAIT_MAX);
+        let tries_max = trouble.error.retry().attempts(self.tries_max);
+        let wait = self.waits.next();
         let wait = trouble.wait.map_or(wait, |asked| asked.max(wait));
         let in_time = wait < self.until.saturating_duration_since(Instant::now());
         if self.tries >= tries_max || !in_time {
@@ -71,6 +52,8 @@ impl Patience {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::error::Error;
 

@@ -1,5 +1,9 @@
 //! The connection is lost, or the server falls silent, at every single point of a delivery.
 
+use std::{fs, time::Duration};
+
+use aws_io::Failure;
+use file_transporter::Outcome;
 use futures_util::{StreamExt, future::join_all, stream};
 use job::ErrorName::TransportUnavailable;
 use local_sftp::{Fault, Faults};
@@ -7,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     line::{Line, Way, Weather},
-    partner::{Memory, PLACE, Partner, Watcher, deliver_to, file, summary},
+    partner::{Memory, PLACE, Partner, Watcher, deliver_to, file, invoke, summary},
 };
 
 /// Deliveries that are tried at the same time; most of each is waiting.
@@ -86,6 +90,63 @@ async fn a_connection_lost_anywhere_is_mended_without_posix_rename_too() {
     check_messages(Fault::DropBeforeAnswer, plain, json!({}), 1).await;
 }
 
+/// Delivers as the state machine does, to a recipient that takes each file away. An invocation's
+/// first connection has `fault`, and its other ones do not come about, so the next invocation goes on.
+///
+/// Says whether the fault happened at all.
+async fn check_taken_once(fault: Fault, changes: &Value) -> bool {
+    let partner = Partner::start(Faults::of([fault]).on_first_connections(1)).await;
+    let weather = |number| match number {
+        1 | 2 => Weather::Cut(Way::ToClient, 0),
+        _ => Weather::Fine,
+    };
+    let line = Line::to(partner.server.address(), weather).await;
+    let mut changes = with(changes);
+    changes["sftp_sidecar"] = Value::Null;
+    let transporter = partner.transporter_by(&line, &changes);
+    let place = partner.path().join(PLACE);
+    let (mut checkpoint, mut taken, mut invocations) = (None, Vec::new(), 0);
+    loop {
+        let source = Memory::new(file());
+        let given = checkpoint.clone();
+        let outcome = invoke(transporter.clone(), &source, given, Duration::from_secs(870)).await;
+        invocations += 1;
+        if let Ok(bytes) = fs::read(&place) {
+            fs::remove_file(&place).unwrap();
+            taken.push(bytes == file());
+        }
+        match outcome {
+            Ok(Outcome::Delivered(_)) => break,
+            Ok(Outcome::InProgress { checkpoint: next }) => checkpoint = Some(next),
+            Err(error) if error.name() == TransportUnavailable => {}
+            other => panic!("{fault:?} {changes}: {other:?}"),
+        }
+        assert!(invocations < 4, "{fault:?} {changes}: it does not come to an end");
+    }
+    let left: Vec<_> = partner.files().into_keys().collect();
+    assert_eq!((taken, left), (vec![true], vec![]), "{fault:?} {changes}");
+    invocations > 1
+}
+
+#[tokio::test]
+async fn a_recipient_that_takes_files_away_gets_one_whatever_an_invocation_ends_at() {
+    for fault in [Fault::DropBeforeRequest, Fault::DropBeforeAnswer] {
+        for changes in [json!({}), json!({ "sftp_verify": "none" })] {
+            let mut number = 1;
+            loop {
+                let faults = (number..number + AT_ONCE).map(fault);
+                let happened =
+                    join_all(faults.map(|fault| check_taken_once(fault, &changes))).await;
+                if happened.contains(&false) {
+                    assert!(number + AT_ONCE > 12, "only some {number} messages: {changes}");
+                    break;
+                }
+                number += AT_ONCE;
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_falls_silent_anywhere_is_left_in_time() {
     check_messages(Fault::SilentFromAnswer, None, json!({}), 1).await;
@@ -137,7 +198,7 @@ async fn a_line_that_always_breaks_ends_the_delivery_and_keeps_the_old_file() {
 #[tokio::test]
 async fn a_slow_line_is_not_taken_for_a_dead_one() {
     let partner = Partner::start(Faults::default()).await;
-    let slow = Weather::Slow(10_000, std::time::Duration::from_millis(50));
+    let slow = Weather::Slow(10_000, Duration::from_millis(50));
     let line = Line::to(partner.server.address(), move |_| slow).await;
     // The whole takes longer than the limit, but every write comes in time.
     let changes = json!({

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use aws_io::Failure;
 use file_transporter::{Checkpoint, Outcome, Receipt};
-use job::ErrorName::{TransportHostKey, TransportUnavailable};
+use job::ErrorName::{TransportAuth, TransportHostKey, TransportRemote, TransportUnavailable};
 use local_sftp::{Fault, Faults};
 use serde_json::{Value, json};
 
@@ -133,6 +133,90 @@ async fn a_server_that_always_loses_what_was_written_is_not_served_forever() {
     );
     // It holds again what the checkpoint says, so another try can go on there.
     assert_eq!(partner.files().len(), 1);
+}
+
+/// An invocation whose rename nobody answers, and that can not look afterwards.
+async fn unanswered(
+    weather: impl Fn(usize) -> Weather + Send + 'static,
+) -> (Partner, Line, Checkpoint) {
+    let faults = Faults::of([Fault::LoseRenameAnswer]).on_first_connections(1);
+    let partner = Partner::start(faults).await;
+    let line = Line::to(partner.server.address(), weather).await;
+    let changes = with(&json!({ "sftp_max_attempts": 2 }));
+    let outcome = outcome_of(partner.transporter_by(&line, &changes), &Memory::new(file())).await;
+    let Ok(Outcome::InProgress { checkpoint }) = outcome else { panic!("{outcome:?}") };
+    let sent = checkpoint.sent.as_ref().map(|sent| (sent.size_bytes, sent.sha256.as_str()));
+    assert_eq!(sent, Some((300_001, SHA256)));
+    (partner, line, checkpoint)
+}
+
+#[tokio::test]
+async fn a_file_that_may_have_its_final_name_is_never_taken_for_sent_if_it_was_not() {
+    let weather = |number| match number {
+        1 | 3 => Weather::Cut(Way::ToClient, 0),
+        _ => Weather::Fine,
+    };
+    let (partner, line, given) = unanswered(weather).await;
+    // As if it was not renamed, and its end did not reach the disk.
+    let place = partner.path().join(PLACE);
+    fs::remove_file(&place).unwrap();
+    let temporary = {
+        let other = interrupted(partner.transporter(&with(&json!({}))), 100_000, None).await;
+        assert_eq!(other.version, given.version);
+        partner.files().into_keys().next().unwrap()
+    };
+    let transporter = partner.transporter_by(&line, &with(&json!({ "sftp_max_attempts": 1 })));
+
+    // The invocation finds that out, touches nothing, and says so to the state machine.
+    let source = Memory::new(file());
+    let outcome = invoke(transporter.clone(), &source, Some(given.clone()), LONG).await.unwrap();
+    let Outcome::InProgress { checkpoint } = outcome else { panic!("{outcome:?}") };
+    assert_eq!((checkpoint.sent.clone(), source.opened()), (None, vec![]));
+    assert_eq!(partner.files().into_keys().collect::<Vec<_>>(), [temporary.as_str()]);
+
+    // Whatever becomes of the next one, it is not taken for delivered.
+    let error =
+        invoke(transporter.clone(), &source, Some(checkpoint.clone()), LONG).await.unwrap_err();
+    assert_eq!(error.name(), TransportUnavailable);
+    let (receipt, opened) = finished(transporter, checkpoint).await;
+    assert_eq!((receipt.sha256.as_deref(), opened), (Some(SHA256), vec![0]));
+    assert!(partner.files() == [(PLACE.to_owned(), file())].into());
+}
+
+#[tokio::test]
+async fn a_rejected_login_leaves_what_is_to_be_found_out() {
+    let weather = |number| match number {
+        1 => Weather::Cut(Way::ToClient, 0),
+        _ => Weather::Fine,
+    };
+    let (partner, _line, given) = unanswered(weather).await;
+    let logins = partner.server.connections();
+    let wrong = partner.transporter(&with(&json!({ "sftp_password": "wrong" })));
+    let error = invoke(wrong, &Memory::new(file()), Some(given.clone()), LONG).await.unwrap_err();
+    assert_eq!((error.name(), partner.server.connections()), (TransportAuth, logins + 1));
+    let (_, opened) = finished(partner.transporter(&with(&json!({}))), given).await;
+    assert_eq!(opened, Vec::<u64>::new());
+}
+
+#[tokio::test]
+async fn a_password_that_is_rejected_half_way_is_not_tried_again_to_clear_away() {
+    let partner = Partner::start(Faults::default()).await;
+    let given = interrupted(partner.transporter(&with(&json!({}))), 100_000, None).await;
+    let logins = partner.server.connections();
+    let wrong = partner.transporter(&with(&json!({ "sftp_password": "wrong" })));
+    let error = invoke(wrong, &Memory::new(file()), Some(given), LONG).await.unwrap_err();
+    assert_eq!((error.name(), partner.server.connections()), (TransportAuth, logins + 1));
+}
+
+#[tokio::test]
+async fn a_file_that_takes_longer_than_an_execution_is_given_up_and_cleared_away() {
+    let partner = Partner::start(Faults::default()).await;
+    let transporter = partner.transporter(&with(&json!({})));
+    let given = interrupted(transporter.clone(), 100_000, None).await;
+    let source = Memory { stalls_after: Some(200_000), ..Memory::new(file()) };
+    let last = Checkpoint { invocations: 89, ..given };
+    let error = invoke(transporter, &source, Some(last), LESS_SHORT).await.unwrap_err();
+    assert_eq!((error.name(), partner.files().len()), (TransportRemote, 0), "{error}");
 }
 
 #[tokio::test]

@@ -64,6 +64,7 @@ fn at(acknowledged_bytes: u64, invocations: u32) -> Checkpoint {
         acknowledged_bytes,
         invocations,
         sha256_state: None,
+        sent: None,
     }
 }
 

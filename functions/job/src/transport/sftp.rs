@@ -201,18 +201,21 @@ impl SftpConfig {
     ///
     /// A port behind the host, as in `sftp.partner.example:2222`, counts before `sftp_port`.
     pub fn address(&self) -> (&str, u16) {
+        let (host, behind) = self.host_and_port();
+        let port = behind.and_then(Port::read).or(self.sftp_port).unwrap_or_default();
+        (host, port.get())
+    }
+
+    /// The host, and what is behind the colon after it.
+    fn host_and_port(&self) -> (&str, Option<&str>) {
         let host = self.sftp_host.trim();
-        let port = self.sftp_port.unwrap_or_default().get();
-        let with_port = |text: &str| text.strip_prefix(':').and_then(|digits| digits.parse().ok());
         if let Some((inside, rest)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            return (inside, with_port(rest).unwrap_or(port));
+            return (inside, rest.strip_prefix(':'));
         }
-        match host.find(':') {
+        match host.split_once(':') {
             // More than one colon is an IPv6 address without brackets.
-            Some(colon) if host.rfind(':') == Some(colon) => {
-                (&host[..colon], with_port(&host[colon..]).unwrap_or(port))
-            }
-            Some(_) | None => (host, port),
+            Some((host, port)) if !port.contains(':') => (host, Some(port)),
+            Some(_) | None => (host, None),
         }
     }
 
@@ -230,6 +233,11 @@ impl SftpConfig {
             self.sftp_host.trim().is_empty() && self.sftp_secret.is_none(),
             "sftp_host",
             "is needed unless `sftp_secret` holds it",
+        );
+        problems.add_if(
+            self.host_and_port().1.is_some_and(|port| Port::read(port).is_none()),
+            "sftp_host",
+            "what is behind the colon is no port from 1 to 65535",
         );
         self.check_credentials(problems);
         if let Err(error) = self.directory() {
@@ -311,11 +319,14 @@ impl SftpConfig {
 fn looks_like_host_key(pin: &str) -> bool {
     let is_base64 =
         |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
-    if let Some(digest) = pin.trim().strip_prefix("SHA256:") {
+    let words: Vec<_> = pin.split_whitespace().collect();
+    // A receipt of a delivery has the key's type before the fingerprint.
+    if let [digest] | [_, digest] = words[..]
+        && let Some(digest) = digest.strip_prefix("SHA256:")
+    {
         let digest = digest.trim_end_matches('=');
         return digest.len() == 43 && is_base64(digest);
     }
-    let words: Vec<_> = pin.split_whitespace().collect();
     words.windows(2).any(|pair| {
         let is_type =
             ["ssh-", "ecdsa-", "rsa-", "sk-"].iter().any(|prefix| pair[0].starts_with(prefix));
@@ -331,6 +342,11 @@ impl Port {
     /// The number, unless it is 0.
     pub const fn new(number: u16) -> Option<Self> {
         if number == 0 { None } else { Some(Self(number)) }
+    }
+
+    /// The number that a text holds.
+    fn read(text: &str) -> Option<Self> {
+        text.trim().parse().ok().and_then(Self::new)
     }
 
     /// The number.
@@ -362,8 +378,7 @@ impl<'de> Deserialize<'de> for Port {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Port, E> {
-                let port = text.trim().parse().ok().and_then(Port::new);
-                port.ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+                Port::read(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
 
