@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use job::transport::{Overwrite, Verify, WriteMode};
+use job::transport::{Overwrite, WriteMode};
 use openssh_sftp_client::file::File;
 use tokio::time::{Instant, timeout_at};
 
@@ -15,7 +15,7 @@ use super::{
     place::Place,
     point::Point,
     progress::{Clock, Progress},
-    publish::{publish, remove_quietly, withdraw},
+    publish::{publish, remove_quietly, settle, withdraw},
     remote::{Fault, Refusal, Remote},
     stripe::Stripe,
     upload::{Ending, Lane, Upload},
@@ -48,6 +48,18 @@ pub(super) struct Delivered {
     size_bytes: u64,
     pub(super) sha256: Option<String>,
     verified: Verified,
+}
+
+impl Delivered {
+    fn new(names: &Names, sent: &Sent) -> Self {
+        Self {
+            already_there: false,
+            path: names.last.clone(),
+            size_bytes: sent.size_bytes,
+            sha256: Some(sent.sha256.clone()),
+            verified: sent.verified,
+        }
+    }
 }
 
 impl Attempt<'_> {
@@ -122,14 +134,16 @@ impl Attempt<'_> {
     ) -> Result<Delivered, Error> {
         if let (Some(names), Some(sent)) = (&progress.names, &progress.sent) {
             match settle(remote, names, sent, self.sftp.config.sftp_verify).await {
+                Ok(()) => return Ok(Delivered::new(names, sent)),
                 Err(Error::SizeMismatch { .. }) if !progress.inherited => {
                     progress.begin(names.clone());
                 }
-                Err(error) if progress.inherited && is_no(&error) => {
-                    progress.sent = None;
+                Err(error) => {
+                    if progress.inherited && is_no(&error) {
+                        progress.sent = None;
+                    }
                     return Err(error);
                 }
-                settled => return settled,
             }
         }
         let mut file = self.reopen(remote, progress).await?;
@@ -219,25 +233,32 @@ impl Attempt<'_> {
         file: Option<File>,
         progress: &mut Progress,
     ) -> Result<Sent, Error> {
-        let place = self.place(remote);
         let file = match file {
             Some(file) => file,
-            None => {
-                // Half a file under the final name is worse than none, so where it is written in
-                // place it is cleared away like a temporary one, unless it was not even opened.
-                progress.begin(names.clone());
-                if names.temporary == names.last {
-                    let opened = place.open_in_place(&names.last).await;
-                    if opened.as_ref().is_err_and(|error| !is_broken(error)) {
-                        *progress = Progress::default();
-                    }
-                    opened?
-                } else {
-                    place.create_temporary(&names.temporary).await?
-                }
-            }
+            None => self.begin(remote, names, progress).await?,
         };
         self.send(remote, file, content, &names.temporary, &mut progress.acknowledged).await
+    }
+
+    /// Opens a file that is to be written from its beginning.
+    async fn begin(
+        &self,
+        remote: &Remote,
+        names: &Names,
+        progress: &mut Progress,
+    ) -> Result<File, Error> {
+        let place = self.place(remote);
+        // Half a file under the final name is worse than none, so where it is written in place it is
+        // cleared away like a temporary one, unless it was not even opened.
+        progress.begin(names.clone());
+        if names.temporary != names.last {
+            return place.create_temporary(&names.temporary).await;
+        }
+        let opened = place.open_in_place(&names.last).await;
+        if opened.as_ref().is_err_and(|error| !is_broken(error)) {
+            *progress = Progress::default();
+        }
+        opened
     }
 
     /// Renames what was written, unless it was written in place.
@@ -251,7 +272,7 @@ impl Attempt<'_> {
             publish(remote, names).await?;
             check_published(remote, &names.last, sent, self.sftp.config.sftp_verify).await?;
         }
-        Ok(delivered(names, sent))
+        Ok(Delivered::new(names, sent))
     }
 
     /// Writes, flushes, closes and checks.
@@ -383,53 +404,12 @@ impl Attempt<'_> {
     }
 }
 
-/// Finds out what became of a rename whose answer was lost.
-///
-/// The temporary name belongs to this file of this run. If it is gone, it was renamed, even if the
-/// final name is gone too: then the recipient took the file.
-async fn settle(
-    remote: &Remote,
-    names: &Names,
-    sent: &Sent,
-    verify: Verify,
-) -> Result<Delivered, Error> {
-    match remote.size(&names.temporary).await {
-        Err(Fault::Refused(Refusal::NoSuchFile, _)) => {}
-        Ok(Some(found)) if verify != Verify::None && found != sent.size_bytes => {
-            let (path, written) = (names.temporary.clone(), sent.size_bytes);
-            return Err(Error::SizeMismatch { path, written, found });
-        }
-        Ok(_) => publish(remote, names).await?,
-        // Where looking is forbidden, the rename itself tells whether there is something to rename.
-        Err(Fault::Refused(..)) => match remote.rename(&names.temporary, &names.last).await {
-            Ok(()) | Err(Fault::Refused(Refusal::NoSuchFile, _)) => {}
-            Err(Fault::Refused(..)) => publish(remote, names).await?,
-            Err(Fault::Lost(error)) => return Err(error),
-        },
-        Err(Fault::Lost(error)) => return Err(error),
-    }
-    check_published(remote, &names.last, sent, verify).await?;
-    // The attempt may have broken off after it moved an old file aside.
-    remove_quietly(remote, &names.aside).await;
-    Ok(delivered(names, sent))
-}
-
-/// Whether the server said that the file does not have its final name.
-fn is_no(error: &Error) -> bool {
-    !is_broken(error) && !matches!(error, Error::TimeUp { .. } | Error::PublishedSize { .. })
-}
-
 /// Whether nothing more can be done on the connection.
 pub(super) fn is_broken(error: &Error) -> bool {
     matches!(error, Error::ConnectionLost { .. } | Error::TimedOut { .. })
 }
 
-fn delivered(names: &Names, sent: &Sent) -> Delivered {
-    Delivered {
-        already_there: false,
-        path: names.last.clone(),
-        size_bytes: sent.size_bytes,
-        sha256: Some(sent.sha256.clone()),
-        verified: sent.verified,
-    }
+/// Whether the server said that the file does not have its final name.
+fn is_no(error: &Error) -> bool {
+    !is_broken(error) && !matches!(error, Error::TimeUp { .. } | Error::PublishedSize { .. })
 }

@@ -1,10 +1,13 @@
 //! Giving a complete file its final name, without losing the one that has it.
 
+use job::transport::Verify;
+
 use super::{
+    check::check_published,
     names::Names,
     remote::{Fault, Refusal, Remote},
 };
-use crate::error::Error;
+use crate::{delivery::Sent, error::Error};
 
 const DIRECT_HINT: &str = "; if the server forbids renaming, `sftp_write_mode` can be `direct`";
 
@@ -55,6 +58,41 @@ async fn replace(remote: &Remote, names: &Names, message: String) -> Result<(), 
         }
     }
     remove_quietly(remote, aside).await;
+    Ok(())
+}
+
+/// Finds out what became of a rename whose answer was lost.
+///
+/// The temporary name belongs to this file of this run. If it is gone, it was renamed, even if the
+/// final name is gone too: then the recipient took the file.
+///
+/// # Errors
+///
+/// [`Error::SizeMismatch`] if what has the temporary name is not the whole file.
+pub(super) async fn settle(
+    remote: &Remote,
+    names: &Names,
+    sent: &Sent,
+    verify: Verify,
+) -> Result<(), Error> {
+    match remote.size(&names.temporary).await {
+        Err(Fault::Refused(Refusal::NoSuchFile, _)) => {}
+        Ok(Some(found)) if verify != Verify::None && found != sent.size_bytes => {
+            let (path, written) = (names.temporary.clone(), sent.size_bytes);
+            return Err(Error::SizeMismatch { path, written, found });
+        }
+        Ok(_) => publish(remote, names).await?,
+        // Where looking is forbidden, the rename itself tells whether there is something to rename.
+        Err(Fault::Refused(..)) => match remote.rename(&names.temporary, &names.last).await {
+            Ok(()) | Err(Fault::Refused(Refusal::NoSuchFile, _)) => {}
+            Err(Fault::Refused(..)) => publish(remote, names).await?,
+            Err(Fault::Lost(error)) => return Err(error),
+        },
+        Err(Fault::Lost(error)) => return Err(error),
+    }
+    check_published(remote, &names.last, sent, verify).await?;
+    // The attempt may have broken off after it moved an old file aside.
+    remove_quietly(remote, &names.aside).await;
     Ok(())
 }
 

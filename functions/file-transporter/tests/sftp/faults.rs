@@ -1,13 +1,16 @@
 //! What becomes of a delivery, of the old file and of the temporary one when the server misbehaves.
 
+use std::time::Duration;
+
 use aws_io::Failure;
+use file_transporter::Outcome;
 use job::ErrorName::{
     self, TransportConfig, TransportPermission, TransportRemote, TransportUnavailable,
 };
 use local_sftp::{Fault, Faults};
 use serde_json::{Value, json};
 
-use crate::partner::{Memory, PLACE, Partner, Watcher, deliver_to, file, summary};
+use crate::partner::{Memory, PLACE, Partner, Watcher, deliver_to, file, invoke, summary};
 
 /// What the partner finds at the end.
 #[derive(Clone, Copy, Debug)]
@@ -213,11 +216,29 @@ async fn an_old_file_that_can_not_be_put_back_is_kept_and_named() {
 }
 
 #[tokio::test]
-async fn an_old_file_is_put_back_when_the_connection_is_lost_while_it_is_aside() {
-    // Every connection gets as far as moving the old file aside, and is lost.
+async fn an_old_file_that_is_aside_when_the_connection_is_lost_is_replaced_by_the_next_invocation()
+{
+    // Every connection is good for one rename: the old file's, and then the new one's.
     let faults = Faults::of([Fault::NoPosixRename, Fault::LoseRenameAnswer]);
-    let changes = json!({ "sftp_max_attempts": 1 });
-    check_with_old(&faults, &changes, Err(TransportUnavailable), Found::Old, true).await;
+    let partner = Partner::start(faults).await;
+    partner.put_old(b"last week's report");
+    let transporter = partner.transporter(&json!({ "sftp_max_attempts": 1 }));
+    let (mut checkpoint, mut opened) = (None, Vec::new());
+    for invocation in 1..=3 {
+        let source = Memory::new(file());
+        let given = checkpoint.clone();
+        let outcome = invoke(transporter.clone(), &source, given, Duration::from_secs(870)).await;
+        opened.extend(source.opened());
+        match outcome {
+            Ok(Outcome::InProgress { checkpoint: next }) => checkpoint = Some(next),
+            // The state machine tries again with what it has.
+            Err(error) if error.name() == TransportUnavailable => assert_eq!(invocation, 2),
+            Ok(Outcome::Delivered(_)) => assert_eq!(invocation, 3),
+            other => panic!("{invocation}: {other:?}"),
+        }
+    }
+    assert_eq!(opened, [0]);
+    assert!(partner.files() == [(PLACE.to_owned(), file())].into(), "{:?}", partner.files().keys());
 }
 
 #[tokio::test]

@@ -1,11 +1,18 @@
 //! What the configuration decides: names, overwriting, checks, writing in place.
 
+use std::time::Duration;
+
 use file_transporter::{Outcome, Receipt, Verified};
 use job::ErrorName;
 use local_sftp::{Fault, Faults};
 use serde_json::{Value, json};
 
-use crate::partner::{Memory, PLACE, Partner, deliver_to, file, outcome_of, summary};
+use tokio::time::sleep;
+
+use crate::{
+    line::{Line, Weather},
+    partner::{Memory, PLACE, Partner, deliver_to, file, outcome_of, summary},
+};
 
 /// The SHA-256 of [`file`], computed by Python's `hashlib`.
 const SHA256: &str = "f5eba6673da692f99261c7ff8092f412c608082ee144f8b0c6d9f9c74b194969";
@@ -109,6 +116,84 @@ async fn a_file_of_the_same_size_is_skipped_only_when_asked_for() {
         assert_eq!(matches!(outcome, Outcome::AlreadyThere(_)), skipped);
         check_one_file(&partner, PLACE, &now);
     }
+}
+
+/// What an invocation that was killed may have left, beside a file that needs no delivery.
+#[tokio::test]
+async fn nothing_is_left_beside_a_file_that_is_there_already() {
+    for overwrite in ["skip_if_same_size", "fail"] {
+        let partner = Partner::start(Faults::default()).await;
+        partner.put_old(&file());
+        std::fs::write(partner.path().join("in/daily/.report.zip.604f799e.part"), "a part")
+            .unwrap();
+        let transporter = partner.transporter(&json!({ "sftp_overwrite": overwrite }));
+        let outcome = outcome_of(transporter, &Memory::new(file())).await.unwrap();
+        assert!(matches!(outcome, Outcome::AlreadyThere(_)), "{outcome:?}");
+        check_one_file(&partner, PLACE, &file());
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_arrives_meanwhile_is_kept_where_it_must_not_be_replaced() {
+    let partner = Partner::start(Faults::default()).await;
+    let slow = Weather::Slow(10_000, Duration::from_millis(20));
+    let line = Line::to(partner.server.address(), move |_| slow).await;
+    let transporter = partner.transporter_by(&line, &json!({ "sftp_overwrite": "fail" }));
+    let source = Memory::new(file());
+    let arrival = async {
+        while partner.files().is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        partner.put_old(b"another");
+    };
+    let (result, ()) = tokio::join!(deliver_to(transporter, &source), arrival);
+    assert_eq!(summary(&result), Err(ErrorName::TransportRemote));
+    check_one_file(&partner, PLACE, b"another");
+}
+
+/// What was broken off in place may have the whole size: several connections write at once.
+#[tokio::test]
+async fn written_in_place_the_size_alone_does_not_tell_that_a_file_is_there() {
+    let same_size = vec![7; file().len()];
+    for (old, skipped) in [(same_size, false), (file(), true)] {
+        let partner = Partner::start(Faults::default()).await;
+        partner.put_old(&old);
+        let changes = json!({ "sftp_overwrite": "skip_if_same_size", "sftp_write_mode": "direct" });
+        let outcome =
+            outcome_of(partner.transporter(&changes), &Memory::new(file())).await.unwrap();
+        assert_eq!(matches!(outcome, Outcome::AlreadyThere(_)), skipped);
+        check_one_file(&partner, PLACE, &file());
+    }
+}
+
+#[tokio::test]
+async fn written_in_place_no_old_second_file_says_that_the_first_is_complete() {
+    let full = Faults::of([Fault::DiskFullAfterBytes(100_000)]);
+    let partner = Partner::start(full).await;
+    partner.put_old(b"old");
+    std::fs::write(partner.path().join(format!("{PLACE}.done")), "").unwrap();
+    let changes = json!({ "sftp_sidecar": ".done", "sftp_write_mode": "direct" });
+    let result = deliver_to(partner.transporter(&changes), &Memory::new(file())).await;
+    assert_eq!(summary(&result), Err(ErrorName::TransportRemote));
+    assert_eq!(partner.files(), [].into());
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_while_a_file_is_opened_in_place_leaves_no_part_of_it() {
+    // The greeting, a question for limits, and the opening that empties the old file; its answer is lost.
+    let faults = Faults::of([Fault::DropBeforeAnswer(3)]).on_first_connections(1);
+    let partner = Partner::start(faults).await;
+    partner.put_old(b"old");
+    let changes = json!({ "sftp_write_mode": "direct", "sftp_max_attempts": 1 });
+    let result = deliver_to(partner.transporter(&changes), &Memory::new(file())).await;
+    assert_eq!(summary(&result), Err(ErrorName::TransportUnavailable));
+    assert_eq!(partner.files(), [].into());
+
+    let refuses = Partner::start(Faults::of([Fault::RefuseWriting])).await;
+    refuses.put_old(b"old");
+    let result = deliver_to(refuses.transporter(&changes), &Memory::new(file())).await;
+    assert_eq!(summary(&result), Err(ErrorName::TransportPermission));
+    check_one_file(&refuses, PLACE, b"old");
 }
 
 async fn check_delivered(

@@ -114,6 +114,20 @@ async fn what_was_written_and_is_gone_is_written_anew() {
 }
 
 #[tokio::test]
+async fn what_is_longer_than_the_file_is_not_taken_for_it() {
+    for verify in ["size", "readback"] {
+        let partner = Partner::start(Faults::default()).await;
+        let transporter = partner.transporter(&with(&json!({ "sftp_verify": verify })));
+        let checkpoint = interrupted(transporter.clone(), 100_000, None).await;
+        let left = partner.files().into_keys().next().unwrap();
+        fs::write(partner.path().join(left), vec![7; file().len() + 1]).unwrap();
+        let outcome = invoke(transporter, &Memory::new(file()), Some(checkpoint), LONG).await;
+        assert!(matches!(outcome, Ok(Outcome::Delivered(_))), "{verify}: {outcome:?}");
+        assert!(partner.files() == [(PLACE.to_owned(), file())].into(), "{verify}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_always_loses_what_was_written_is_not_served_forever() {
     let partner = Partner::start(Faults::default()).await;
     let transporter = partner.transporter(&with(&json!({})));
