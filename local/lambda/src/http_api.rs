@@ -123,6 +123,14 @@ impl Front {
             .get::<ConnectInfo<SocketAddr>>()
             .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |connection| connection.0.ip());
         let function = found.route.function();
+        if !found.route.is_permitted() {
+            tracing::warn!(
+                route.key = found.route.key(),
+                function.name = function,
+                "no permission of the function lets API Gateway call it for this route"
+            );
+            return Err(Refusal::Internal);
+        }
         let trace_root = new_trace_root();
         let arrival = Arrival {
             parts: &parts,

@@ -15,6 +15,7 @@ pub struct Route {
     key: String,
     target: Target,
     function: String,
+    is_permitted: bool,
 }
 
 /// The methods of a route; `ANY` takes those that no other route of the same path has.
@@ -93,7 +94,14 @@ impl Route {
                 segments: parse_path(path).map_err(refuse)?,
             }
         };
-        Ok(Self { key: key.to_owned(), target, function: function.into() })
+        Ok(Self { key: key.to_owned(), target, function: function.into(), is_permitted: true })
+    }
+
+    /// The route of a function whose policy does not let API Gateway call it: every request is
+    /// answered with `500`, as on AWS.
+    #[must_use]
+    pub fn without_permission(self) -> Self {
+        Self { is_permitted: false, ..self }
     }
 
     /// The key that the route was made from.
@@ -104,6 +112,10 @@ impl Route {
     /// The name or ARN of the function.
     pub fn function(&self) -> &str {
         &self.function
+    }
+
+    pub(super) fn is_permitted(&self) -> bool {
+        self.is_permitted
     }
 
     /// Sorts routes from the most to the least specific: by path, each segment a literal before a variable

@@ -29,7 +29,9 @@ impl Api {
         let stack = Stack::of(web);
         let routes =
             ROUTES.map(|key| Route::new(key, stack.lambda.arn("f")).expect("the key is valid"));
-        let mut api = HttpApi::new("a1b2c3", routes.to_vec());
+        let forbidden = Route::new("GET /forbidden", "f").expect("the key is valid");
+        let routes = [routes.to_vec(), vec![forbidden.without_permission()]].concat();
+        let mut api = HttpApi::new("a1b2c3", routes);
         api.integration_timeout = Duration::from_secs(5);
         let front = http_api_router(stack.lambda.clone(), api).expect("the routes are valid");
         Self { address: serve(front).await, _stack: stack }
@@ -128,6 +130,7 @@ async fn what_fails_is_answered_as_api_gateway_answers() {
     let api = Api::start().await;
     check_refusal(api.get("/"), 404, r#"{"message":"Not Found"}"#).await;
     check_refusal(api.get("/jobs"), 404, r#"{"message":"Not Found"}"#).await;
+    check_refusal(api.get("/forbidden"), 500, r#"{"message":"Internal Server Error"}"#).await;
     check_refusal(api.get("/fail"), 500, r#"{"message":"Internal Server Error"}"#).await;
     let not_json = api.post("/jobs").header("content-type", "application/json").body("{");
     check_refusal(not_json, 500, r#"{"message":"Internal Server Error"}"#).await;
