@@ -29,7 +29,8 @@ const LOCAL_EXAMPLES: &str = "\
 Examples:
   athena-workflow local --data ./data
   athena-workflow local --data ./data --port 4566 --api-port 8080 --sftp-port 2222
-  athena-workflow local --data ./data --queries ./queries --bucket acme-queries";
+  athena-workflow local --data ./data --queries ./queries
+  athena-workflow local --data ./data --stack infra/stacks/prod.json";
 
 const SAMPLE_EXAMPLES: &str = "\
 Examples:
@@ -124,9 +125,9 @@ pub struct LocalArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub sharefile_port: u16,
     /// SQL files to upload: every `*.sql` and `query_index.json` in it and its directories.
-    #[arg(long, value_name = "DIR", requires = "bucket")]
+    #[arg(long, value_name = "DIR")]
     pub queries: Option<PathBuf>,
-    /// The bucket to create and to upload `--queries` to.
+    /// The bucket to create and to upload `--queries` to [default: the stack's own].
     #[arg(long, value_name = "NAME", requires = "queries")]
     pub bucket: Option<job::BucketName>,
     /// The prefix to upload `--queries` below.
@@ -156,6 +157,10 @@ pub struct StackArgs {
     /// in the Parameter Store for `ssm:NAME=FILE`. May be given several times. It stays in memory.
     #[arg(long = "secret", value_name = "NAME=FILE", value_parser = secret_file)]
     pub secrets: Vec<SecretFile>,
+    /// What is deployed: a stack as `npm run synth` writes it [default: the stack `dev` of the
+    /// repository, which this command was built with].
+    #[arg(long, value_name = "FILE")]
+    pub stack: Option<PathBuf>,
     /// The Lambda binaries [default: the directory of this executable].
     #[arg(long, value_name = "DIR")]
     pub functions: Option<PathBuf>,
@@ -250,8 +255,9 @@ mod tests {
             Err(ErrorKind::InvalidValue),
         );
         check("athena-workflow local --data d --queries q --bucket acme-queries", Ok(()));
+        check("athena-workflow local --data d --queries q", Ok(()));
         check(
-            "athena-workflow local --data d --queries q",
+            "athena-workflow local --data d --bucket acme-queries",
             Err(ErrorKind::MissingRequiredArgument),
         );
         check(

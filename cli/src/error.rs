@@ -57,6 +57,22 @@ pub enum Error {
         /// Why.
         source: local::RefusedSecret,
     },
+    /// The file of a stack.
+    #[error("reading the stack `{}`", path.display())]
+    ReadStack {
+        /// The file.
+        path: PathBuf,
+        /// Why it can not be read.
+        source: io::Error,
+    },
+    /// The file of a stack holds no stack.
+    #[error("following the stack `{}`", path.display())]
+    FollowStack {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: local::DeploymentError,
+    },
     /// The job's file is not JSON.
     #[error("the job is not JSON: `{}`, line {line}, column {column}", path.display())]
     ParseJob {
@@ -191,7 +207,10 @@ impl Error {
             | Self::ReadQueries { .. }
             | Self::QueryPath { .. }
             | Self::NoQueries { .. } => Exit::Refused,
-            Self::MakeDirectory { .. } | Self::Start(_) => Exit::NotStarted,
+            Self::ReadStack { .. }
+            | Self::FollowStack { .. }
+            | Self::MakeDirectory { .. }
+            | Self::Start(_) => Exit::NotStarted,
             Self::Interrupted => Exit::Interrupted,
             Self::Executable(_)
             | Self::CreateBucket { .. }

@@ -1,12 +1,16 @@
 //! The stack on this machine: its configuration, and `athena-workflow local`.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
 use job::Prefix;
-use local::{Endpoints, ShareFileConfig, Stack, StackConfig};
+use local::{
+    Deployment, Endpoints, ShareFileConfig, Stack, StackConfig,
+    deployment::{Api, Authorization},
+};
 
 use crate::{
     Error, Exit, Place, Terminal,
@@ -20,7 +24,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When the current directory is gone.
+/// When the current directory is gone, or the file of the stack can not be followed.
 pub fn config(args: &StackArgs, work_dir: &Path, place: &Place) -> Result<StackConfig, Error> {
     let functions_dir = args.functions.as_ref().unwrap_or(&place.functions_dir);
     let mut config = StackConfig::new(
@@ -32,7 +36,17 @@ pub fn config(args: &StackArgs, work_dir: &Path, place: &Place) -> Result<StackC
     config.sftp_user.clone_from(&args.sftp_user);
     config.sftp_password = args.sftp_password.clone();
     config.log_filter.clone_from(&args.log_filter);
+    if let Some(path) = &args.stack {
+        config.deployment = deployment(path)?;
+    }
     Ok(config)
+}
+
+/// What a file says is deployed.
+fn deployment(path: &Path) -> Result<Deployment, Error> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| Error::ReadStack { path: path.to_owned(), source })?;
+    Deployment::parse(&text).map_err(|source| Error::FollowStack { path: path.to_owned(), source })
 }
 
 /// Puts the secrets in place that jobs may name.
@@ -104,19 +118,29 @@ async fn make_ready(
     terminal: &mut Terminal<'_>,
 ) -> Result<(), Error> {
     put_secrets(stack, &args.stack.secrets)?;
-    if let (Some(files), Some(bucket)) = (files, &args.bucket) {
+    if let Some(files) = files {
         let prefix = Prefix::from(args.prefix.clone());
-        queries::create_bucket(stack.store(), bucket.as_str()).await?;
-        queries::upload(stack.store(), bucket.as_str(), &prefix, &files).await?;
+        let own = &stack.deployment().queries_bucket;
+        let bucket = args.bucket.as_ref().map_or(own.as_str(), job::BucketName::as_str);
+        queries::create_bucket(stack.store(), bucket).await?;
+        queries::upload(stack.store(), bucket, &prefix, &files).await?;
         terminal.result(format!("{} files uploaded to s3://{bucket}/{prefix}\n", files.len()))?;
     }
-    terminal.result(guide(stack.endpoints(), &args.stack, stack.objects_dir()))
+    let guide = guide(stack.deployment(), stack.endpoints(), &args.stack, stack.objects_dir());
+    terminal.result(guide)
 }
 
 /// How a running stack is reached. The password is not shown.
-fn guide(endpoints: &Endpoints, args: &StackArgs, objects_dir: &Path) -> String {
+fn guide(
+    deployment: &Deployment,
+    endpoints: &Endpoints,
+    args: &StackArgs,
+    objects_dir: &Path,
+) -> String {
+    let Deployment { region, queries_bucket, results_bucket, .. } = deployment;
     let Endpoints { aws, api, sftp, sftp_host_key, sharefile, state_machine_arn } = endpoints;
     let sharefile = sharefile.as_deref().unwrap_or("none");
+    let callers = callers(&deployment.api);
     let (user, port) = (&args.sftp_user, sftp.port());
     let (out, objects) = (args.out.display(), objects_dir.display());
     format!(
@@ -125,15 +149,17 @@ The stack runs; Ctrl-C stops it.
 
 AWS (S3, Athena, Lambda, Step Functions, Secrets Manager, SSM)  {aws}
   export AWS_ENDPOINT_URL={aws} AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \\
-    AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
-  aws s3 mb s3://acme-queries
+    AWS_REGION={region} AWS_DEFAULT_REGION={region}
+  aws s3 cp --recursive sql s3://{queries_bucket}/queries/
   aws stepfunctions list-executions --state-machine-arn {state_machine_arn}
   state machine  {state_machine_arn}
+  buckets        {queries_bucket}, {results_bucket}
   objects        {objects}
 
 Jobs  {api}
   curl -i {api}/jobs -H 'content-type: application/json' -d @job.json
   curl {api}/jobs/RUN_ID
+  Whoever reaches the port may call it; on AWS {callers}.
   A job is delivered to the server that it names; to try one, name one of those below.
 
 SFTP  {sftp}
@@ -148,6 +174,20 @@ ShareFile  {sharefile}
   files        {out}/sharefile",
         host = sftp.ip(),
     )
+}
+
+/// Who may call an API on AWS.
+fn callers(api: &Api) -> String {
+    let callers: BTreeSet<&str> = api
+        .routes
+        .iter()
+        .map(|route| match route.authorization {
+            Authorization::Open => "everybody",
+            Authorization::Iam => "only whom IAM allows it",
+            Authorization::Jwt => "only who brings a token",
+        })
+        .collect();
+    Vec::from_iter(callers).join(" or ")
 }
 
 #[cfg(test)]
@@ -177,14 +217,16 @@ The stack runs; Ctrl-C stops it.
 AWS (S3, Athena, Lambda, Step Functions, Secrets Manager, SSM)  http://127.0.0.1:4566
   export AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \\
     AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1
-  aws s3 mb s3://acme-queries
+  aws s3 cp --recursive sql s3://athena-workflow-dev-queries/queries/
   aws stepfunctions list-executions --state-machine-arn arn:aws:states:us-east-1:000000000000:stateMachine:w
   state machine  arn:aws:states:us-east-1:000000000000:stateMachine:w
+  buckets        athena-workflow-dev-queries, athena-workflow-dev-results
   objects        work/s3
 
 Jobs  http://127.0.0.1:8080
   curl -i http://127.0.0.1:8080/jobs -H 'content-type: application/json' -d @job.json
   curl http://127.0.0.1:8080/jobs/RUN_ID
+  Whoever reaches the port may call it; on AWS only whom IAM allows it.
   A job is delivered to the server that it names; to try one, name one of those below.
 
 SFTP  127.0.0.1:2222
@@ -197,6 +239,8 @@ SFTP  127.0.0.1:2222
 ShareFile  http://127.0.0.1:8443
   sharefile_endpoint, with client_id, client_secret, username and password all `partner`
   files        delivered/sharefile";
-        assert_eq!(guide(&endpoints, &args.stack, Path::new("work/s3")), expected);
+        let deployment = Deployment::dev();
+        let guide = guide(&deployment, &endpoints, &args.stack, Path::new("work/s3"));
+        assert_eq!(guide, expected);
     }
 }

@@ -2,16 +2,19 @@
 //!
 //! [`Stack::start`] brings up S3, Athena, Lambda, Step Functions, Secrets Manager and the Parameter
 //! Store behind one address that speaks the AWS protocols, the HTTP API in front of job-api, and an
-//! SFTP server to deliver to. The functions are the very binaries that are deployed, the state
-//! machine is `infra/workflow.asl.json` itself; neither knows where it runs.
+//! SFTP server to deliver to. What there is comes from [`Deployment`], which is what the Pulumi
+//! program deploys; the functions are the very binaries that are deployed, and do not know where
+//! they run.
 //!
 //! Each part is a crate of its own below `local/`; here they are only put together.
 
+pub mod deployment;
 mod objects;
+mod overlay;
 mod stack;
-mod wiring;
 
 pub use local_athena::{Athena, Faults as AthenaFaults, InjectedFailure, Refusal, WorkGroup};
+pub use local_lambda::Usage;
 pub use local_s3::{Store, StoreError};
 pub use local_secrets::{
     Fault as SecretFault, Faults as SecretFaults, Refused as RefusedSecret, SecretStores,
@@ -23,6 +26,6 @@ pub use local_sharefile::{
 };
 
 pub use crate::{
+    deployment::{Deployment, DeploymentError},
     stack::{Endpoints, ShareFileConfig, Stack, StackConfig, StackError},
-    wiring::{STATE_MACHINE, WORKFLOW},
 };

@@ -5,11 +5,12 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{Router, extract::Request, response::Response, serve::ListenerExt as _};
-use local_athena::{Athena, WorkGroup};
-use local_lambda::{Function, HttpApi, Lambda, Route};
+use local_athena::Athena;
+use local_lambda::{HttpApi, HttpApiError, Lambda, Route};
 use local_s3::{Credentials, Store, StoreError};
 use local_secrets::SecretStores;
 use local_sftp::{Faults, Server};
@@ -19,13 +20,7 @@ use secrecy::SecretString;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tower::ServiceExt as _;
 
-use crate::{
-    objects::StoredObjects,
-    wiring::{self, EXECUTE_SINGLE_QUERY, FILE_TRANSPORTER, JOB_API, ROUTES, STATE_MACHINE},
-};
-
-const ACCOUNT: &str = "000000000000";
-const REGION: &str = "us-east-1";
+use crate::{Deployment, deployment, objects::StoredObjects, overlay};
 
 /// The one access key of the stack, and its secret.
 const ACCESS_KEY: (&str, &str) = ("test", "test");
@@ -33,6 +28,8 @@ const ACCESS_KEY: (&str, &str) = ("test", "test");
 /// What to start, and where it keeps its files.
 #[derive(Clone, Debug)]
 pub struct StackConfig {
+    /// What is deployed.
+    pub deployment: Deployment,
     /// Objects (`s3/`), logs of the functions (`logs/`) and the SFTP server's host key.
     pub work_dir: PathBuf,
     /// The tables: `DIR/<database>/<table>.parquet` or `.csv`.
@@ -59,12 +56,6 @@ pub struct StackConfig {
     pub concurrent_queries_max: usize,
     /// How many processes one function has at the most.
     pub processes_max: usize,
-    /// Athena's work groups beside `primary`.
-    pub work_groups: Vec<WorkGroup>,
-    /// How long one call of execute-single-query waits for its query, in seconds.
-    pub query_wait_seconds: u64,
-    /// The time limit of one call of file-transporter, in seconds.
-    pub transport_timeout_seconds: u64,
     /// A ShareFile account, if there is to be one.
     pub sharefile: Option<ShareFileConfig>,
 }
@@ -97,7 +88,7 @@ impl Default for ShareFileConfig {
 }
 
 impl StackConfig {
-    /// A stack on free ports, with the SFTP user `partner` and the password `partner`.
+    /// The stack `dev` on free ports, with the SFTP user `partner` and the password `partner`.
     pub fn new(
         work_dir: PathBuf,
         data_dir: PathBuf,
@@ -106,6 +97,7 @@ impl StackConfig {
     ) -> Self {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self {
+            deployment: Deployment::dev(),
             work_dir,
             data_dir,
             delivery_dir,
@@ -119,9 +111,6 @@ impl StackConfig {
             log_filter: "info".to_owned(),
             concurrent_queries_max: 20,
             processes_max: 8,
-            work_groups: Vec::new(),
-            query_wait_seconds: 6,
-            transport_timeout_seconds: 870,
             sharefile: None,
         }
     }
@@ -159,7 +148,7 @@ pub enum StackError {
     Lambda(#[from] local_lambda::Error),
     /// The HTTP API's routes are wrong.
     #[error("preparing the HTTP API")]
-    HttpApi(#[from] local_lambda::HttpApiError),
+    HttpApi(#[from] HttpApiError),
     /// The workflow is not a valid state machine.
     #[error("creating the state machine")]
     Definition(#[from] local_states::DefinitionError),
@@ -190,6 +179,7 @@ pub struct Endpoints {
 
 /// A running stack.
 pub struct Stack {
+    deployment: Deployment,
     endpoints: Endpoints,
     store: Store,
     objects_dir: PathBuf,
@@ -222,37 +212,43 @@ impl Stack {
         let aws = url(&aws_listener);
         let api = url(&api_listener);
 
+        let Deployment { account, region, .. } = &config.deployment;
         let store = Store::open(&objects_dir).await?;
-        let state_machine_arn =
-            format!("arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{STATE_MACHINE}");
-        let functions = functions(&config, &state_machine_arn);
+        for bucket in &config.deployment.buckets {
+            store.create_bucket(bucket).await?;
+        }
         let lambda = Lambda::new(local_lambda::Config {
+            account: account.clone(),
+            region: region.clone(),
             log_dir: Some(log_dir),
             processes_max: config.processes_max,
-            ..local_lambda::Config::new(functions)
+            ..local_lambda::Config::new(overlay::functions(
+                &config.deployment,
+                &config.functions_dir,
+                &aws,
+                &config.log_filter,
+            ))
         })?;
-        lambda.set_environment([("AWS_ENDPOINT_URL".to_owned(), aws.clone())].into());
         let objects = Arc::new(StoredObjects(store.clone()));
         let athena = Athena::new(local_athena::Config {
-            account: ACCOUNT.to_owned(),
-            region: REGION.to_owned(),
+            account: account.clone(),
+            region: region.clone(),
             data_dir: config.data_dir,
             results: objects.clone(),
-            work_groups: config.work_groups,
+            work_groups: config.deployment.work_groups.clone(),
             concurrent_queries_max: config.concurrent_queries_max,
         });
         let step_functions = StepFunctions::new(local_states::Config {
-            account: ACCOUNT.to_owned(),
-            region: REGION.to_owned(),
+            account: account.clone(),
+            region: region.clone(),
             lambda_endpoint: aws.clone(),
             objects,
         });
-        let definition = wiring::definition(|name| lambda.arn(name));
-        let role = format!("arn:aws:iam::{ACCOUNT}:role/{STATE_MACHINE}");
-        step_functions.create_state_machine(STATE_MACHINE, &definition, &role)?;
-        let routes: Result<Vec<_>, _> = ROUTES.iter().map(|key| Route::new(key, JOB_API)).collect();
+        let deployment::StateMachine { name, definition, role_arn, .. } =
+            &config.deployment.state_machine;
+        let state_machine_arn = step_functions.create_state_machine(name, definition, role_arn)?;
         let http_api =
-            local_lambda::http_api_router(lambda.clone(), HttpApi::new("local", routes?))?;
+            local_lambda::http_api_router(lambda.clone(), http_api(&config.deployment.api)?)?;
         let sharefile = match config.sharefile {
             Some(sharefile) => Some(start_sharefile(sharefile, &config.delivery_dir).await?),
             None => None,
@@ -269,8 +265,8 @@ impl Stack {
         .await?;
 
         let secrets = SecretStores::new(&local_secrets::Config {
-            account: ACCOUNT.to_owned(),
-            region: REGION.to_owned(),
+            account: account.clone(),
+            region: region.clone(),
         });
         let gateway = gateway(&athena, &step_functions, &secrets, &lambda, &store);
         let servers = vec![
@@ -286,6 +282,7 @@ impl Stack {
             state_machine_arn,
         };
         Ok(Self {
+            deployment: config.deployment,
             endpoints,
             store,
             objects_dir,
@@ -297,6 +294,11 @@ impl Stack {
             sharefile,
             servers,
         })
+    }
+
+    /// What is deployed.
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
     }
 
     /// Where the stack can be reached.
@@ -380,18 +382,17 @@ fn gateway(
     })
 }
 
-/// The functions, as the stack's configuration has them.
-fn functions(config: &StackConfig, state_machine_arn: &str) -> Vec<Function> {
-    let own = |function: &str| match function {
-        JOB_API => vec![("STATE_MACHINE_ARN", state_machine_arn.to_owned())],
-        EXECUTE_SINGLE_QUERY => vec![("QUERY_WAIT_SECONDS", config.query_wait_seconds.to_string())],
-        _ => Vec::new(),
-    };
-    let mut functions = wiring::functions(&config.functions_dir, &config.log_filter, own);
-    for function in functions.iter_mut().filter(|function| function.name == FILE_TRANSPORTER) {
-        function.timeout_seconds = config.transport_timeout_seconds;
-    }
-    functions
+/// The HTTP API as it is deployed, but for who may call it: whoever reaches the port may. What a
+/// route asks for on AWS is in its `authorization`, and would be checked in front of this.
+fn http_api(deployed: &deployment::Api) -> Result<HttpApi, HttpApiError> {
+    let routes = deployed.routes.iter().map(|deployed| {
+        let route = Route::new(&deployed.key, &deployed.function)?;
+        Ok(if deployed.is_permitted { route } else { route.without_permission() })
+    });
+    Ok(HttpApi {
+        integration_timeout: Duration::from_millis(deployed.timeout_milliseconds),
+        ..HttpApi::new(&deployed.id, routes.collect::<Result<_, HttpApiError>>()?)
+    })
 }
 
 /// Unfinished uploads are in the same file system as the folders, so that a file appears at once.

@@ -3,7 +3,7 @@
 use std::{fs::File, io::Read, path::Path};
 
 use bytes::Bytes;
-use end_to_end::{RESULTS_BUCKET, Scenario, other_programs_accept};
+use end_to_end::{RESULTS_BUCKET, Scenario, other_programs_accept, wait_for_queries};
 use job::view::RunState;
 use serde_json::{Value, json};
 use zip::ZipArchive;
@@ -70,37 +70,31 @@ async fn large_members_are_copied_by_s3_and_small_ones_are_carried() {
 
 /// Plans a run of a large and a small query, and gives the task of the large one.
 async fn plan(scenario: &Scenario, run_id: &str) -> Value {
-    let job = scenario.job(&["large", "small"]);
-    let load = json!({ "run_id": run_id, "started_at": "2026-01-31T12:00:00Z", "job": job });
-    let loaded = call(scenario, "query-loader", &load).await;
+    let load = Scenario::load(run_id, scenario.job(&["large", "small"]));
+    let loaded = scenario.invoke("query-loader", &load).await;
     let mut run = loaded["run"].clone();
     run["zip_level"] = json!(0);
     json!({ "run": run, "query": loaded["queries"][0] })
 }
 
-async fn call(scenario: &Scenario, function: &str, event: &Value) -> Value {
-    let payload = Bytes::from(event.to_string());
-    let invocation = scenario.stack().lambda().invoke(function, payload, false).await.unwrap();
-    serde_json::from_slice(&invocation.payload).unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_whose_writes_fail_leaves_nothing_and_broken_reads_do_not_matter() {
     // On a busy machine the query may take longer than a call usually waits.
-    let scenario = Scenario::start_with(|config| config.query_wait_seconds = 300).await;
+    let scenario = Scenario::start_with(|config| wait_for_queries(config, 300)).await;
     let large = "SELECT l.* FROM lineitem l CROSS JOIN (VALUES (1), (2)) AS t (copy) \
                  ORDER BY l_orderkey, l_linenumber, copy";
     scenario.put_query("large", large).await;
     scenario.put_query("small", "SELECT 1 AS x").await;
     let store = scenario.stack().store();
-    let begun_uploads = scenario.stack().objects_dir().join(".s3/buckets/acme-results/uploads");
+    let begun_uploads =
+        scenario.stack().objects_dir().join(".s3/buckets/athena-workflow-dev-results/uploads");
     let csv = async |run_id: &str| {
         store.get(RESULTS_BUCKET, &format!("athena-results/{run_id}/csv/large.csv")).await
     };
 
     let task = plan(&scenario, "broken").await;
     store.faults().fail_next("UploadPart", 100);
-    let answer = call(&scenario, "execute-single-query", &task).await;
+    let answer = scenario.invoke("execute-single-query", &task).await;
     assert_eq!(answer["errorType"], "Storage.Unavailable", "{answer}");
     assert_eq!(std::fs::read_dir(&begun_uploads).unwrap().count(), 0);
     assert!(csv("broken").await.is_err(), "there is no part of a CSV");
@@ -108,10 +102,10 @@ async fn a_call_whose_writes_fail_leaves_nothing_and_broken_reads_do_not_matter(
     store.faults().clear();
     store.faults().cut_next_reads(4, 3_000_000);
     let succeeded = json!({ "status": "SUCCEEDED" });
-    assert_eq!(call(&scenario, "execute-single-query", &task).await, succeeded);
+    assert_eq!(scenario.invoke("execute-single-query", &task).await, succeeded);
     store.faults().clear();
     let task = plan(&scenario, "whole").await;
-    assert_eq!(call(&scenario, "execute-single-query", &task).await, succeeded);
+    assert_eq!(scenario.invoke("execute-single-query", &task).await, succeeded);
     let (broken, whole) = (csv("broken").await.unwrap(), csv("whole").await.unwrap());
     assert!(whole.len() > 10_000_000 && broken == whole, "{} and {}", broken.len(), whole.len());
     assert_eq!(std::fs::read_dir(&begun_uploads).unwrap().count(), 0);
@@ -124,7 +118,7 @@ async fn zip_folder(scenario: &Scenario, zip_level: u8) -> Value {
         "archive": { "bucket": RESULTS_BUCKET, "key": "plain/all.zip" },
         "modified_at": "2026-01-31T12:30:44Z", "zip_level": zip_level,
     }});
-    call(scenario, "zip-s3-folder", &event).await
+    scenario.invoke("zip-s3-folder", &event).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

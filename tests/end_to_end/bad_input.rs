@@ -72,7 +72,7 @@ async fn broken_sql_fails_the_run_with_athenas_own_text() {
     let view = scenario.run(&scenario.job(&["good", "broken"])).await.expect("the job is accepted");
     let failure = view.failure.clone().expect("a failed run says why");
     assert_eq!((failure.state.as_str(), failure.error.as_str()), ("RunQueries", "Query.Failed"));
-    let place = "query `broken` failed in Athena, line 1, column 8 of `s3://acme-queries/queries/broken.sql`: ";
+    let place = "query `broken` failed in Athena, line 1, column 8 of `s3://athena-workflow-dev-queries/queries/broken.sql`: ";
     assert!(failure.cause.starts_with(place), "{}", failure.cause);
     let record = view.queries.iter().find(|query| query.name.as_str() == "broken").unwrap();
     assert!(record.failure.as_ref().unwrap().cause.contains("line 1:"), "{record:?}");

@@ -13,9 +13,9 @@ use tempfile::TempDir;
 fn job() -> Value {
     json!({
         "query_names": ["nations"],
-        "query_index_bucket": "acme-queries",
+        "query_index_bucket": "athena-workflow-dev-queries",
         "query_prefix": "queries",
-        "output_bucket": "acme-results",
+        "output_bucket": "athena-workflow-dev-results",
         "output_prefix": "athena-results",
         "zip_prefix": "zipped-results",
         "database": "tpch",

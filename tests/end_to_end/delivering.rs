@@ -65,7 +65,10 @@ async fn entered(scenario: &Scenario, run: &RunView, state: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_takes_longer_than_a_call_is_sent_on_by_the_next() {
-    let scenario = Scenario::start_with(|config| config.transport_timeout_seconds = 10).await;
+    let scenario = Scenario::start_with(|config| {
+        config.deployment.function_mut("file-transporter").unwrap().timeout_seconds = 10;
+    })
+    .await;
     scenario.put_query("lines", "SELECT * FROM lineitem").await;
     let line = slow_line(scenario.stack().endpoints().sftp, 500_000).await;
     let mut job = scenario.job(&["lines"]);

@@ -1,16 +1,15 @@
 //! Memory does not grow with the data.
 
-use bytes::Bytes;
 use end_to_end::{RESULTS_BUCKET, Scenario};
 use job::view::RunState;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A process may take this much.
 const MEMORY_MB_MAX: u64 = 100;
 
 /// The most memory that one process of a function took so far, in MB.
 fn memory_mb(scenario: &Scenario, function: &str) -> u64 {
-    scenario.stack().lambda().usage()[function].memory_used_mb_max
+    scenario.usage(function).memory_used_mb_max
 }
 
 /// Runs a query whose result has some `megabytes`, and a small one so that there are members; gives
@@ -41,9 +40,8 @@ async fn zip_folder(scenario: &Scenario) {
         "archive": { "bucket": RESULTS_BUCKET, "key": "folder.zip" },
         "modified_at": "2026-01-31T12:30:44Z", "zip_level": 1,
     }});
-    let payload = Bytes::from(event.to_string());
-    let answer = scenario.stack().lambda().invoke("zip-s3-folder", payload, false).await.unwrap();
-    assert!(!answer.function_error, "{:?}", answer.payload);
+    let answer = scenario.invoke("zip-s3-folder", &event).await;
+    assert_eq!(answer["errorType"], Value::Null, "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

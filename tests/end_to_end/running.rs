@@ -2,8 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use bytes::Bytes;
-use end_to_end::{RESULTS_BUCKET, Scenario};
+use end_to_end::{RESULTS_BUCKET, Scenario, WORK_GROUP, wait_for_queries};
 use job::{
     record::{Manifest, QueryRecord, QueryState},
     view::{RunState, RunView},
@@ -11,10 +10,12 @@ use job::{
 use local::{InjectedFailure, Refusal, WorkGroup};
 use serde_json::{Value, json};
 
-/// How many queries Athena has run, by their result objects.
-async fn executed(scenario: &Scenario, view: &RunView) -> usize {
-    let prefix = format!("athena-results/{}/athena/", view.run_id);
-    let objects = scenario.stack().store().list(RESULTS_BUCKET, &prefix).await.unwrap();
+/// Where the work group of the stack has its results, whatever a run asks for.
+const FORCED: &str = "athena/";
+
+/// How many queries Athena has run, by their result objects below `prefix`.
+async fn executed(scenario: &Scenario, prefix: &str) -> usize {
+    let objects = scenario.stack().store().list(RESULTS_BUCKET, prefix).await.unwrap();
     let is_csv = |key: &str| Path::new(key).extension().is_some_and(|extension| extension == "csv");
     objects.iter().filter(|object| is_csv(&object.key)).count()
 }
@@ -48,13 +49,13 @@ async fn two_hundred_queries_run_once_each_although_every_third_start_is_refused
     assert_eq!((view.status, view.failure.clone()), (RunState::Succeeded, None));
     let once = names.iter().map(|name| (name.as_str(), (QueryState::Succeeded, 1))).collect();
     assert_eq!(states(&view.queries), once);
-    assert_eq!(executed(&scenario, &view).await, 200);
+    assert_eq!(executed(&scenario, FORCED).await, 200);
     scenario.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_that_outlasts_a_call_is_waited_for_by_the_state_machine() {
-    let scenario = Scenario::start_with(|config| config.query_wait_seconds = 1).await;
+    let scenario = Scenario::start_with(|config| wait_for_queries(config, 1)).await;
     scenario.put_query("slow", "SELECT 1 AS x").await;
     let faults = scenario.stack().athena().faults();
     faults.delay_queries(Duration::from_secs(3));
@@ -63,7 +64,7 @@ async fn a_query_that_outlasts_a_call_is_waited_for_by_the_state_machine() {
     let view = scenario.run(&scenario.job(&["slow"])).await.unwrap();
     assert_eq!((view.status, view.failure.clone()), (RunState::Succeeded, None));
     assert_eq!(states(&view.queries), [("slow", (QueryState::Succeeded, 1))].into());
-    let calls = scenario.stack().lambda().usage()["execute-single-query"].invocations;
+    let calls = scenario.usage("execute-single-query").invocations;
     assert!(calls >= 2, "{calls}");
     scenario.end().await;
 }
@@ -77,14 +78,14 @@ async fn a_full_work_group_is_waited_out() {
     let job = scenario.job(&["a"]);
     let (view, ()) = tokio::join!(scenario.run(&job), async {
         // Longer than all that the SDK sends, so that the state machine has to wait as well.
-        while scenario.stack().lambda().usage()["execute-single-query"].invocations < 2 {
+        while scenario.usage("execute-single-query").invocations < 2 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         faults.clear();
     });
     let view = view.unwrap();
     assert_eq!((view.status, view.failure.clone()), (RunState::Succeeded, None));
-    assert_eq!(executed(&scenario, &view).await, 1);
+    assert_eq!(executed(&scenario, FORCED).await, 1);
     scenario.end().await;
 }
 
@@ -111,7 +112,7 @@ async fn a_failure_that_athena_calls_transient_is_tried_again_and_any_other_is_n
     assert_eq!(states(&view.queries), [("b", (QueryState::Failed, 1))].into());
     let failure = view.failure.unwrap();
     assert_eq!((failure.state.as_str(), failure.error.as_str()), ("RunQueries", "Query.Failed"));
-    let place = "query `b` failed in Athena, line 2, column 3 of `s3://acme-queries/queries/b.sql`: COLUMN_NOT_FOUND: line 2:3: ";
+    let place = "query `b` failed in Athena, line 2, column 3 of `s3://athena-workflow-dev-queries/queries/b.sql`: COLUMN_NOT_FOUND: line 2:3: ";
     assert!(failure.cause.starts_with(place), "{}", failure.cause);
     scenario.end().await;
 }
@@ -167,7 +168,7 @@ async fn a_run_that_fails_cancels_its_running_queries_and_starts_no_other() {
         let executions = answer["QueryExecutions"].as_array().unwrap();
         executions.iter().any(|query| query["Status"]["State"] != "CANCELLED")
     };
-    let all = scenario.athena("ListQueryExecutions", &json!({})).await;
+    let all = scenario.athena("ListQueryExecutions", &json!({ "WorkGroup": WORK_GROUP })).await;
     let ids = json!({ "QueryExecutionIds": all["QueryExecutionIds"] });
     let all_cancelled = async {
         while running(&scenario.athena("BatchGetQueryExecution", &ids).await) {
@@ -202,13 +203,9 @@ async fn a_large_run_that_fails_names_the_query_and_its_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_work_group_may_force_another_place_for_the_results_of_athena() {
+async fn a_work_group_that_enforces_nothing_leaves_the_place_of_the_results_to_the_run() {
     let scenario = Scenario::start_with(|config| {
-        config.work_groups.push(WorkGroup {
-            output_location: Some("s3://acme-results/forced/".to_owned()),
-            enforce_configuration: true,
-            ..WorkGroup::new("partners")
-        });
+        config.deployment.work_groups.push(WorkGroup::new("partners"));
     })
     .await;
     scenario.put_query("a", "SELECT 1 AS x").await;
@@ -217,7 +214,8 @@ async fn a_work_group_may_force_another_place_for_the_results_of_athena() {
     job["file_name"] = json!("a.csv");
     let view = scenario.run(&job).await.unwrap();
     assert_eq!((view.status, view.failure.clone()), (RunState::Succeeded, None));
-    assert_eq!(executed(&scenario, &view).await, 0, "nothing lies where the run asked for it");
+    assert_eq!(executed(&scenario, FORCED).await, 0);
+    assert_eq!(executed(&scenario, &format!("athena-results/{}/athena/", view.run_id)).await, 1);
     let csv = std::fs::read_to_string(scenario.partner().join("inbox/a.csv")).unwrap();
     assert_eq!(csv, "x\n1\n");
     scenario.end().await;
@@ -227,19 +225,14 @@ async fn a_work_group_may_force_another_place_for_the_results_of_athena() {
 async fn a_call_that_comes_after_its_run_was_stopped_cancels_its_query() {
     let scenario = Scenario::start().await;
     scenario.put_query("a", "SELECT 1 AS x").await;
-    let load = json!({ "run_id": "r1", "started_at": "2026-01-31T12:00:00Z", "job": scenario.job(&["a"]) });
-    let lambda = scenario.stack().lambda();
-    let call = async |function: &str, event: &Value| -> Value {
-        let payload = Bytes::from(event.to_string());
-        let invocation = lambda.invoke(function, payload, false).await.unwrap();
-        serde_json::from_slice(&invocation.payload).unwrap()
-    };
-    let loaded = call("query-loader", &load).await;
+    let load = Scenario::load("r1", scenario.job(&["a"]));
+    let loaded = scenario.invoke("query-loader", &load).await;
     let stop = json!({ "action": "stop", "run": loaded["run"] });
-    assert_eq!(call("results-gatherer", &stop).await, json!({ "cancelled": 0, "failure": null }));
+    let stopped = scenario.invoke("results-gatherer", &stop).await;
+    assert_eq!(stopped, json!({ "cancelled": 0, "failure": null }));
     scenario.stack().athena().faults().delay_queries(Duration::from_mins(10));
     let task = json!({ "run": loaded["run"], "query": loaded["queries"][0] });
-    let answer = call("execute-single-query", &task).await;
+    let answer = scenario.invoke("execute-single-query", &task).await;
     assert_eq!(answer["errorType"], "Query.Cancelled");
     let key = "athena-results/r1/results/a.json";
     let record = scenario.stack().store().get(RESULTS_BUCKET, key).await.unwrap();

@@ -374,7 +374,7 @@ async fn a_store_of_secrets_that_is_busy_is_waited_out_by_the_state_machine() {
     // As often as one call asks, and once more.
     secrets.faults().refuse_next(5, SecretFault::Throttle);
     check_delivered(&scenario.run(&job_with(&scenario, "sftp/partner")).await.unwrap());
-    assert_eq!(scenario.stack().lambda().usage()["file-transporter"].invocations, 2);
+    assert_eq!(scenario.usage("file-transporter").invocations, 2);
     assert_eq!(secrets.reads(), 6);
     scenario.end().await;
 }
@@ -387,8 +387,8 @@ fn the_commands_log_holds_no_credential() {
     fs::create_dir(path.join("sql")).unwrap();
     fs::write(path.join("sql/one.sql"), "SELECT 1 AS one").unwrap();
     let job = json!({
-        "query_names": ["one"], "query_index_bucket": "acme-queries", "query_prefix": "",
-        "output_bucket": "acme-results", "output_prefix": "r/", "zip_prefix": "z/",
+        "query_names": ["one"], "query_index_bucket": "athena-workflow-dev-queries", "query_prefix": "",
+        "output_bucket": "athena-workflow-dev-results", "output_prefix": "r/", "zip_prefix": "z/",
         "transporter": { "type": "sftp", "config": {
             "sftp_host": "sftp.partner.example", "sftp_user": "partner",
             "sftp_password": PASSWORD, "sftp_path": "/in",

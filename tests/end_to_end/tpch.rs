@@ -166,7 +166,7 @@ async fn without_a_transporter_the_file_stays_in_the_output_bucket() {
     assert_eq!(view.status, RunState::Succeeded, "{:?}", view.failure);
     assert_eq!(scenario.delivered(), Vec::<String>::new());
     let uri = view.file.unwrap().uri;
-    let key = uri.strip_prefix("s3://acme-results/").unwrap();
+    let key = uri.strip_prefix("s3://athena-workflow-dev-results/").unwrap();
     let bytes = scenario.stack().store().get(RESULTS_BUCKET, key).await.unwrap();
     assert_eq!(bytes, "one\n1\n");
     let plain: PathBuf = scenario.stack().objects_dir().join(RESULTS_BUCKET).join(key);

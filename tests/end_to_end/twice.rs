@@ -2,15 +2,12 @@
 
 use std::path::Path;
 
-use bytes::Bytes;
-use end_to_end::{RESULTS_BUCKET, Scenario};
+use end_to_end::{RESULTS_BUCKET, Scenario, wait_for_queries};
 use serde_json::{Value, json};
 
 async fn call(scenario: &Scenario, function: &str, event: &Value) -> Value {
-    let payload = Bytes::from(event.to_string());
-    let invocation = scenario.stack().lambda().invoke(function, payload, false).await.unwrap();
-    let answer: Value = serde_json::from_slice(&invocation.payload).unwrap();
-    assert!(!invocation.function_error, "{function}: {answer}");
+    let answer = scenario.invoke(function, event).await;
+    assert_eq!(answer["errorType"], Value::Null, "{function}: {answer}");
     answer
 }
 
@@ -25,12 +22,11 @@ async fn twice(scenario: &Scenario, function: &str, event: &Value) -> Value {
 #[tokio::test]
 async fn every_function_called_twice_gives_one_file_and_one_query_execution_each() {
     // On a busy machine a query may take longer than a call usually waits.
-    let scenario = Scenario::start_with(|config| config.query_wait_seconds = 300).await;
+    let scenario = Scenario::start_with(|config| wait_for_queries(config, 300)).await;
     scenario.put_query("a", "SELECT 1 AS x").await;
     scenario.put_query("b", "SELECT 'ä' AS x, '' AS y, CAST(NULL AS varchar) AS z").await;
     let job = scenario.job(&["a", "b"]);
-    let started_at = "2026-01-31T12:00:00Z";
-    let load = json!({ "run_id": "r1", "started_at": started_at, "job": job });
+    let load = Scenario::load("r1", job.clone());
     let loaded = twice(&scenario, "query-loader", &load).await;
     assert_eq!(loaded["map"], "INLINE");
     let run = &loaded["run"];
@@ -45,8 +41,7 @@ async fn every_function_called_twice_gives_one_file_and_one_query_execution_each
         let outcome = call(&scenario, "execute-single-query", &task).await;
         assert_eq!(outcome, json!({ "status": "SUCCEEDED" }));
     }
-    let objects =
-        scenario.stack().store().list(RESULTS_BUCKET, "athena-results/r1/athena/").await.unwrap();
+    let objects = scenario.stack().store().list(RESULTS_BUCKET, "athena/").await.unwrap();
     let is_csv = |key: &str| Path::new(key).extension().is_some_and(|extension| extension == "csv");
     let results = objects.iter().filter(|object| is_csv(&object.key)).count();
     assert_eq!(results, 2, "each query ran once: {objects:?}");
@@ -92,7 +87,7 @@ async fn every_function_called_twice_gives_one_file_and_one_query_execution_each
         json!({ "cancelled": 0, "failure": null })
     );
     let fail = json!({
-        "action": "fail", "run": run, "run_id": "r1", "started_at": started_at, "file": file,
+        "action": "fail", "run": run, "run_id": "r1", "started_at": load["started_at"], "file": file,
         "delivery": first, "failure": { "state": "RecordSuccess", "error": "E", "cause": "c" },
     });
     twice(&scenario, "results-gatherer", &fail).await;
@@ -103,7 +98,10 @@ async fn every_function_called_twice_gives_one_file_and_one_query_execution_each
 
     let finish = json!({ "action": "finish", "run": run, "file": file, "delivery": first });
     let recorded = twice(&scenario, "results-gatherer", &finish).await;
-    assert_eq!(recorded["manifest"], "s3://acme-results/athena-results/r1/manifest.json");
+    assert_eq!(
+        recorded["manifest"],
+        "s3://athena-workflow-dev-results/athena-results/r1/manifest.json"
+    );
     scenario.end().await;
 }
 
@@ -111,17 +109,14 @@ async fn every_function_called_twice_gives_one_file_and_one_query_execution_each
 async fn sql_that_changes_after_the_plan_is_not_run() {
     let scenario = Scenario::start().await;
     scenario.put_query("a", "SELECT 1 AS x").await;
-    let load = json!({ "run_id": "r1", "started_at": "2026-01-31T12:00:00Z", "job": scenario.job(&["a"]) });
+    let load = Scenario::load("r1", scenario.job(&["a"]));
     let loaded = call(&scenario, "query-loader", &load).await;
     scenario.put_query("a", "SELECT 2 AS x").await;
     let task = json!({ "run": loaded["run"], "query": loaded["queries"][0] });
-    let payload = Bytes::from(task.to_string());
-    let invocation =
-        scenario.stack().lambda().invoke("execute-single-query", payload, false).await.unwrap();
-    let error: Value = serde_json::from_slice(&invocation.payload).unwrap();
+    let error = scenario.invoke("execute-single-query", &task).await;
     assert_eq!(error["errorType"], "Query.Changed");
     let store = scenario.stack().store();
-    let started = store.list(RESULTS_BUCKET, "athena-results/r1/athena/").await.unwrap();
+    let started = store.list(RESULTS_BUCKET, "athena/").await.unwrap();
     assert_eq!(started, []);
     scenario.end().await;
 }

@@ -8,17 +8,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use job::view::{ProblemDetails, RunView, StartedRun};
-use local::{Stack, StackConfig};
+use local::{Stack, StackConfig, Usage};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-/// The bucket of the SQL files.
-pub const QUERIES_BUCKET: &str = "acme-queries";
+/// The stack's bucket of SQL files.
+pub const QUERIES_BUCKET: &str = "athena-workflow-dev-queries";
 
-/// The bucket of the results.
-pub const RESULTS_BUCKET: &str = "acme-results";
+/// The stack's bucket of results.
+pub const RESULTS_BUCKET: &str = "athena-workflow-dev-results";
+
+/// The stack's work group, which is a job's if it names none.
+pub const WORK_GROUP: &str = "athena-workflow-dev";
 
 /// How long a run is left alone between two looks: at first, and at the most. It grows with the run.
 const POLL_MIN: Duration = Duration::from_millis(50);
@@ -27,7 +31,7 @@ const POLL_MAX: Duration = Duration::from_secs(2);
 /// The scale of the sample data: 86,000 rows in all.
 const SCALE: f64 = 0.01;
 
-/// A stack with sample data, the two buckets, and a partner's SFTP directory.
+/// The stack `dev` with sample data, and a partner's SFTP directory.
 pub struct Scenario {
     stack: Stack,
     work: TempDir,
@@ -56,9 +60,6 @@ impl Scenario {
         let stack = Stack::start(config).await.unwrap_or_else(|error| {
             panic!("the stack starts: {}", job::error::Chain(&error));
         });
-        for bucket in [QUERIES_BUCKET, RESULTS_BUCKET] {
-            stack.store().create_bucket(bucket).await.expect("a bucket can be made");
-        }
         Self { stack, work, http: reqwest::Client::new() }
     }
 
@@ -87,7 +88,7 @@ impl Scenario {
 
     /// Puts a SQL file where jobs look for it.
     pub async fn put_query(&self, name: &str, sql: &str) {
-        let bytes = bytes::Bytes::copy_from_slice(sql.as_bytes());
+        let bytes = Bytes::copy_from_slice(sql.as_bytes());
         let key = format!("queries/{name}.sql");
         let put = self.stack.store().put(QUERIES_BUCKET, &key, Some("text/plain"), bytes).await;
         put.expect("an object can be written");
@@ -97,11 +98,28 @@ impl Scenario {
     pub async fn put_index<'a>(&self, entries: impl IntoIterator<Item = (&'a str, Value)>) {
         let queries: serde_json::Map<String, Value> =
             entries.into_iter().map(|(name, entry)| (name.to_owned(), entry)).collect();
-        let bytes = bytes::Bytes::from(json!({ "queries": queries }).to_string());
+        let bytes = Bytes::from(json!({ "queries": queries }).to_string());
         let key = "queries/query_index.json";
         let put =
             self.stack.store().put(QUERIES_BUCKET, key, Some("application/json"), bytes).await;
         put.expect("an object can be written");
+    }
+
+    /// What the function that runs `binary` answers; of one that fails, with its `errorType`.
+    pub async fn invoke(&self, binary: &str, event: &Value) -> Value {
+        let payload = Bytes::from(event.to_string());
+        let invoked = self.stack.lambda().invoke(self.function(binary), payload, false).await;
+        let payload = invoked.expect("the function is there").payload;
+        serde_json::from_slice(&payload).expect("an answer is JSON")
+    }
+
+    /// What the function that runs `binary` has used so far.
+    pub fn usage(&self, binary: &str) -> Usage {
+        self.stack.lambda().usage().remove(self.function(binary)).expect("the function is there")
+    }
+
+    fn function(&self, binary: &str) -> &str {
+        &self.stack.deployment().function(binary).expect("the function is deployed").name
     }
 
     /// Calls an operation of Athena's API.
@@ -145,6 +163,12 @@ impl Scenario {
         })
     }
 
+    /// What the workflow gives to query-loader for a run of `job`.
+    pub fn load(run_id: &str, mut job: Value) -> Value {
+        job["work_group"] = json!(WORK_GROUP);
+        json!({ "run_id": run_id, "started_at": "2026-01-31T12:00:00Z", "job": job })
+    }
+
     /// Sends a job and waits for the end of its run.
     pub async fn run(&self, job: &Value) -> Sent {
         let url = format!("{}/jobs", self.stack.endpoints().api);
@@ -178,6 +202,13 @@ impl Scenario {
     pub async fn end(self) {
         self.stack.shutdown().await;
     }
+}
+
+/// Has one call of execute-single-query wait so long for its query.
+pub fn wait_for_queries(config: &mut StackConfig, seconds: u32) {
+    let function = config.deployment.function_mut("execute-single-query");
+    let environment = &mut function.expect("the function is deployed").environment;
+    environment.insert("QUERY_WAIT_SECONDS".to_owned(), seconds.to_string());
 }
 
 /// The directory with the binaries of the functions and of the command.

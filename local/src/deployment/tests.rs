@@ -1,0 +1,244 @@
+use std::collections::BTreeSet;
+
+use job::ErrorName;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// The workflow, with its `${Placeholders}`.
+const WORKFLOW: &str = include_str!("../../../infra/workflow.asl.json");
+
+const PROD: &str = include_str!("../../../infra/stacks/prod.json");
+
+fn dev() -> Value {
+    serde_json::from_str(DEV).unwrap()
+}
+
+/// What is wrong with the stack `dev` after a change of its resources.
+#[track_caller]
+fn check(change: impl FnOnce(&mut Value), expected: &[&str]) {
+    let mut document = dev();
+    change(&mut document["resources"]);
+    let faults = match Deployment::parse(&document.to_string()) {
+        Ok(_) => Vec::new(),
+        Err(DeploymentError::Faults(faults)) => faults,
+        Err(error) => panic!("{error}"),
+    };
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert_eq!(faults, expected);
+}
+
+/// A resource of the stack `dev` whose name ends so.
+fn resource<'a>(resources: &'a mut Value, kind: &str, end: &str) -> &'a mut Value {
+    &mut resources[kind][format!("athena-workflow-dev{end}")]
+}
+
+#[test]
+fn a_function_is_deployed_as_the_file_says() {
+    let deployment = Deployment::dev();
+    let arn =
+        "arn:aws:lambda:us-east-1:000000000000:function:athena-workflow-dev-execute-single-query";
+    let expected = Function {
+        name: "athena-workflow-dev-execute-single-query".to_owned(),
+        arn: arn.to_owned(),
+        invoke_arn: format!(
+            "arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{arn}/invocations"
+        ),
+        binary: "execute-single-query".to_owned(),
+        environment: [("MALLOC_MMAP_THRESHOLD_", "131072"), ("QUERY_WAIT_SECONDS", "6")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        memory_mb: 512,
+        timeout_seconds: 870,
+        reserved_concurrency: None,
+    };
+    assert_eq!(deployment.function("execute-single-query"), Some(&expected));
+    let prod = Deployment::parse(PROD).unwrap();
+    let function = prod.function("execute-single-query").unwrap();
+    assert_eq!((function.memory_mb, function.reserved_concurrency), (1769, Some(200)));
+}
+
+#[test]
+fn buckets_work_groups_and_routes_are_those_of_the_file() {
+    let deployment = Deployment::dev();
+    let names = ["athena-workflow-dev-queries", "athena-workflow-dev-results"];
+    assert_eq!(deployment.buckets, names);
+    assert_eq!([&*deployment.queries_bucket, &*deployment.results_bucket], names);
+    let work_group = WorkGroup {
+        name: "athena-workflow-dev".to_owned(),
+        output_location: Some("s3://athena-workflow-dev-results/athena/".to_owned()),
+        enforce_configuration: true,
+        bytes_scanned_max: Some(10_000_000_000),
+    };
+    assert_eq!(deployment.work_groups, [work_group]);
+    let route = |key: &str| Route {
+        key: key.to_owned(),
+        function: "athena-workflow-dev-job-api".to_owned(),
+        is_permitted: true,
+        authorization: Authorization::Iam,
+    };
+    let api = Api {
+        id: "athena-workflow-dev".to_owned(),
+        routes: ["GET /jobs/{run_id}", "POST /jobs"].map(route).into(),
+        timeout_milliseconds: 30_000,
+    };
+    assert_eq!(deployment.api, api);
+    let prod = Deployment::parse(PROD).unwrap();
+    assert_eq!(prod.region, "eu-central-1");
+    assert!(prod.api.routes.iter().all(|route| route.authorization == Authorization::Jwt));
+}
+
+/// What a permission that differs from the deployed one lets API Gateway do.
+#[track_caller]
+fn check_permission(property: &str, value: Value, is_permitted: bool) {
+    let mut document = dev();
+    let permission =
+        resource(&mut document["resources"], "aws:lambda/permission:Permission", " POST /jobs");
+    permission["inputs"][property] = value;
+    let deployment = Deployment::parse(&document.to_string()).unwrap();
+    let permitted = deployment.api.routes.iter().map(|route| (&*route.key, route.is_permitted));
+    let expected = [("GET /jobs/{run_id}", true), ("POST /jobs", is_permitted)];
+    assert_eq!(permitted.collect::<Vec<_>>(), expected, "{property}");
+}
+
+#[test]
+fn a_route_is_permitted_by_a_permission_for_its_function_its_method_and_its_path() {
+    let api = "arn:aws:execute-api:us-east-1:000000000000:athena-workflow-dev";
+    check_permission("sourceArn", json!(format!("{api}/*/POST/jobs")), true);
+    check_permission("sourceArn", json!(format!("{api}/$default/POST/jobs")), true);
+    check_permission("sourceArn", json!(format!("{api}/*")), true);
+    check_permission("sourceArn", Value::Null, true);
+    check_permission("sourceArn", json!(format!("{api}/*/PUT/jobs")), false);
+    check_permission("sourceArn", json!(format!("{api}/other/POST/jobs")), false);
+    check_permission("sourceArn", json!(format!("{api}2/*/POST/jobs")), false);
+    check_permission("principal", json!("events.amazonaws.com"), false);
+    check_permission("action", json!("lambda:GetFunction"), false);
+    check_permission("function", json!("athena-workflow-dev-query-loader"), false);
+    let arn = "arn:aws:lambda:us-east-1:000000000000:function:athena-workflow-dev-job-api";
+    check_permission("function", json!(arn), true);
+}
+
+#[test]
+fn every_fault_of_a_file_is_told_at_once_with_its_resource_and_property() {
+    check(|_| {}, &[]);
+    check(
+        |resources| {
+            let function = resource(resources, FUNCTION, "-query-loader");
+            function["inputs"]["timeout"] = json!("long");
+            function["inputs"]["role"] = json!("arn:aws:iam::000000000000:role/nobody");
+            let function = resource(resources, FUNCTION, "-zip-s3-folder");
+            function["inputs"].as_object_mut().unwrap().remove("memorySize");
+            let function = resource(resources, FUNCTION, "-extract-s3-key");
+            function["inputs"]["role"] = json!("arn:aws:iam::000000000000:role/nobody");
+            function["inputs"]["runtime"] = json!("python3.14");
+            resources.as_object_mut().unwrap().remove(STATE_MACHINE);
+            let api = resource(resources, "aws:apigatewayv2/route:Route", " POST /jobs");
+            api["inputs"]["target"] = json!("integrations/other");
+            resources[BUCKET].as_object_mut().unwrap().remove("athena-workflow-dev-results");
+        },
+        &[
+            "`aws:apigatewayv2/route:Route athena-workflow-dev POST /jobs`, `inputs.target`: there is no integration `integrations/other`",
+            "`aws:lambda/function:Function athena-workflow-dev-extract-s3-key`, `inputs.role`: no resource of the stack is `arn:aws:iam::000000000000:role/nobody`",
+            "`aws:lambda/function:Function athena-workflow-dev-extract-s3-key`, `inputs.runtime`: it is `python3.14`, and only `provided.al2023` runs on a laptop",
+            "`aws:lambda/function:Function athena-workflow-dev-query-loader`, `inputs.timeout`: invalid type: string \"long\", expected u64",
+            "`aws:lambda/function:Function athena-workflow-dev-zip-s3-folder`, `inputs`: missing field `memorySize`",
+            "`aws:sfn/stateMachine:StateMachine`: there are 0 of it, and a stack has one",
+            "`outputs`, `resultsBucket`: the stack has no bucket `athena-workflow-dev-results`",
+        ],
+    );
+}
+
+#[test]
+fn a_function_that_is_gone_is_missed_where_it_is_named() {
+    check(
+        |resources| {
+            resources[FUNCTION].as_object_mut().unwrap().remove("athena-workflow-dev-job-api");
+        },
+        &[
+            "`aws:apigatewayv2/integration:Integration athena-workflow-dev`, `inputs.integrationUri`: no function of the stack is invoked by `arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/arn:aws:lambda:us-east-1:000000000000:function:athena-workflow-dev-job-api/invocations`",
+            "`aws:lambda/permission:Permission athena-workflow-dev GET /jobs/{run_id}`, `inputs.function`: there is no function `athena-workflow-dev-job-api` in the stack",
+            "`aws:lambda/permission:Permission athena-workflow-dev POST /jobs`, `inputs.function`: there is no function `athena-workflow-dev-job-api` in the stack",
+        ],
+    );
+}
+
+#[test]
+fn a_text_that_is_no_stack_says_what_was_expected() {
+    for text in ["", "[]", "{}"] {
+        let error = Deployment::parse(text).unwrap_err();
+        assert_eq!(error.to_string(), "expected a stack as `npm run synth` writes it");
+    }
+}
+
+#[test]
+fn the_workflow_of_each_stack_is_a_state_machine_without_a_fault() {
+    for stack in [DEV, PROD] {
+        let definition = Deployment::parse(stack).unwrap().state_machine.definition;
+        assert!(!definition.contains("${"), "a placeholder is left");
+        if let Err(faults) = local_states::check(&definition) {
+            panic!("{faults:#?}");
+        }
+    }
+}
+
+/// The maps differ in where they run and in the names of their states, and in nothing else.
+#[test]
+fn both_maps_run_the_same_iterator() {
+    let workflow: Value = serde_json::from_str(WORKFLOW).unwrap();
+    let inline = &workflow["States"]["RunQueries"]["ItemProcessor"];
+    let distributed = &workflow["States"]["RunManyQueries"]["ItemProcessor"];
+    assert_eq!(distributed["ProcessorConfig"]["Mode"], "DISTRIBUTED");
+    let renamed = distributed["States"].to_string().replace("Distributed\"", "\"");
+    assert_eq!(serde_json::from_str::<Value>(&renamed).unwrap(), inline["States"]);
+}
+
+/// Every task below `value`: what it calls, and the names that it retries.
+fn tasks(value: &Value, found: &mut Vec<(String, BTreeSet<String>)>) {
+    if value["Type"] == "Task" {
+        let arguments = &value["Arguments"];
+        let action = arguments["Payload"]["action"].as_str().unwrap_or_default();
+        let called = format!("{} {action}", arguments["FunctionName"].as_str().unwrap());
+        let retriers = value["Retry"].as_array().into_iter().flatten();
+        let names = retriers.flat_map(|retrier| retrier["ErrorEquals"].as_array().unwrap());
+        let names = names.map(|name| name.as_str().unwrap().to_owned()).collect();
+        found.push((called.trim_end().to_owned(), names));
+    } else {
+        let fields = value.as_object().into_iter().flatten().map(|(_, value)| value);
+        fields.for_each(|value| tasks(value, found));
+    }
+}
+
+/// Each function's retryable names are retried where it is called, and no others are.
+#[test]
+fn every_task_retries_what_its_function_may_mend_by_another_try() {
+    let mut found = Vec::new();
+    tasks(&serde_json::from_str(WORKFLOW).unwrap(), &mut found);
+    assert_eq!(found.len(), 12);
+    for (called, mut names) in found {
+        let aws = ["Lambda.", "Runtime.", "Sandbox.", "States."];
+        names.retain(|name| !aws.iter().any(|prefix| name.starts_with(prefix)));
+        let expected: &[ErrorName] = match called.as_str() {
+            "${QueryLoaderFunctionArn}"
+            | "${ZipS3FolderFunctionArn}"
+            | "${ResultsGathererFunctionArn} gather"
+            | "${ResultsGathererFunctionArn} finish"
+            | "${ResultsGathererFunctionArn} fail" => &[ErrorName::StorageUnavailable],
+            "${ExecuteSingleQueryFunctionArn}"
+            | "${ResultsGathererFunctionArn} stop"
+            | "${ResultsGathererFunctionArn} fail_query" => &[
+                ErrorName::QueryThrottled,
+                ErrorName::QueryUnavailable,
+                ErrorName::StorageUnavailable,
+            ],
+            "${FileTransporterFunctionArn}" => &[
+                ErrorName::TransportUnavailable,
+                ErrorName::SecretUnavailable,
+                ErrorName::StorageUnavailable,
+            ],
+            "${ExtractS3KeyFunctionArn}" => &[],
+            other => panic!("{other}"),
+        };
+        assert!(expected.iter().all(|name| name.is_retryable()), "{called}");
+        assert_eq!(names, expected.iter().map(ToString::to_string).collect(), "{called}");
+    }
+}
