@@ -11,3 +11,4 @@ mod running;
 mod secrets;
 mod tpch;
 mod twice;
+mod wiring;

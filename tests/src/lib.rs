@@ -191,6 +191,13 @@ impl Scenario {
         }
     }
 
+    /// What the HTTP API answers to a `POST`: status and text.
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, String) {
+        let url = format!("{}{path}", self.stack.endpoints().api);
+        let answer = self.http.post(url).json(body).send().await.expect("the HTTP API answers");
+        (answer.status().as_u16(), answer.text().await.expect("an answer has a body"))
+    }
+
     /// What the HTTP API answers to a `GET`, as text.
     pub async fn get(&self, path: &str) -> String {
         let url = format!("{}{path}", self.stack.endpoints().api);
