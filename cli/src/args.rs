@@ -29,7 +29,7 @@ const LOCAL_EXAMPLES: &str = "\
 Examples:
   athena-workflow local --data ./data
   athena-workflow local --data ./data --port 4566 --api-port 8080 --sftp-port 2222
-  athena-workflow local --data ./data --queries ./queries
+  athena-workflow local --data ./data --queries ./queries --schedules
   athena-workflow local --data ./data --stack infra/stacks/prod.json";
 
 const SAMPLE_EXAMPLES: &str = "\
@@ -130,6 +130,11 @@ pub struct LocalArgs {
     /// The bucket to create and to upload `--queries` to [default: the stack's own].
     #[arg(long, value_name = "NAME", requires = "queries")]
     pub bucket: Option<job::BucketName>,
+    /// Have the stack's schedules start runs: `rate(…)` at once, as when they are made on AWS, the
+    /// others when it is time. The SFTP server and the ShareFile account of this laptop stand in for
+    /// those of the schedules' jobs.
+    #[arg(long)]
+    pub schedules: bool,
     /// The prefix to upload `--queries` below.
     #[arg(long, value_name = "PREFIX", default_value = "queries/", requires = "queries")]
     pub prefix: String,

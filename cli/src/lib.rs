@@ -13,6 +13,7 @@ pub mod queries;
 pub mod report;
 pub mod run;
 pub mod sample;
+pub mod schedules;
 mod terminal;
 
 use std::{env, path::PathBuf};

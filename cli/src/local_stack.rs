@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::Timestamp;
 use job::Prefix;
 use local::{
     Deployment, Endpoints, ShareFileConfig, Stack, StackConfig,
@@ -15,7 +16,7 @@ use local::{
 use crate::{
     Error, Exit, Place, Terminal,
     args::{LocalArgs, SecretFile, StackArgs, loopback},
-    queries,
+    queries, schedules,
 };
 
 /// The configuration of a stack on free ports that keeps its files in `work_dir`.
@@ -91,6 +92,8 @@ pub async fn serve(
     config.sharefile =
         Some(ShareFileConfig { address: loopback(args.sharefile_port), ..Default::default() });
 
+    config.schedules_since = args.schedules.then(Timestamp::now);
+
     tokio::pin!(interrupted);
     let stack = tokio::select! {
         biased;
@@ -103,7 +106,11 @@ pub async fn serve(
         ready = make_ready(args, &stack, files, terminal) => ready,
     };
     if served.is_ok() {
-        interrupted.await;
+        tokio::select! {
+            biased;
+            () = &mut interrupted => {}
+            () = schedules::fire(&stack, terminal) => {}
+        }
     }
     terminal.note("stopping");
     stack.shutdown().await;
@@ -126,7 +133,7 @@ async fn make_ready(
         queries::upload(stack.store(), bucket, &prefix, &files).await?;
         terminal.result(format!("{} files uploaded to s3://{bucket}/{prefix}\n", files.len()))?;
     }
-    let guide = guide(stack.deployment(), stack.endpoints(), &args.stack, stack.objects_dir());
+    let guide = guide(stack.deployment(), stack.endpoints(), args, stack.objects_dir());
     terminal.result(guide)
 }
 
@@ -134,9 +141,11 @@ async fn make_ready(
 fn guide(
     deployment: &Deployment,
     endpoints: &Endpoints,
-    args: &StackArgs,
+    args: &LocalArgs,
     objects_dir: &Path,
 ) -> String {
+    let LocalArgs { stack: args, schedules, .. } = args;
+    let schedules = schedules::guide(&deployment.schedules, *schedules);
     let Deployment { region, queries_bucket, results_bucket, .. } = deployment;
     let Endpoints { aws, api, sftp, sftp_host_key, sharefile, state_machine_arn } = endpoints;
     let sharefile = sharefile.as_deref().unwrap_or("none");
@@ -155,6 +164,8 @@ AWS (S3, Athena, Lambda, Step Functions, Secrets Manager, SSM)  {aws}
   state machine  {state_machine_arn}
   buckets        {queries_bucket}, {results_bucket}
   objects        {objects}
+
+{schedules}
 
 Jobs  {api}
   curl -i {api}/jobs -H 'content-type: application/json' -d @job.json
@@ -223,6 +234,10 @@ AWS (S3, Athena, Lambda, Step Functions, Secrets Manager, SSM)  http://127.0.0.1
   buckets        athena-workflow-dev-queries, athena-workflow-dev-results
   objects        work/s3
 
+Schedules, which start nothing without --schedules
+  all-reports-weekly       rate(7 days)
+  pricing-summary-nightly  cron(30 2 * * ? *)
+
 Jobs  http://127.0.0.1:8080
   curl -i http://127.0.0.1:8080/jobs -H 'content-type: application/json' -d @job.json
   curl http://127.0.0.1:8080/jobs/RUN_ID
@@ -240,7 +255,7 @@ ShareFile  http://127.0.0.1:8443
   sharefile_endpoint, with client_id, client_secret, username and password all `partner`
   files        delivered/sharefile";
         let deployment = Deployment::dev();
-        let guide = guide(&deployment, &endpoints, &args.stack, Path::new("work/s3"));
+        let guide = guide(&deployment, &endpoints, &args, Path::new("work/s3"));
         assert_eq!(guide, expected);
     }
 }

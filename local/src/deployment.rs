@@ -6,12 +6,14 @@
 
 mod api;
 mod reader;
+mod schedules;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
 use local_athena::WorkGroup;
+use local_scheduler::Schedule;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
@@ -50,6 +52,8 @@ pub struct Deployment {
     pub results_bucket: String,
     /// Athena's work groups, beside `primary`.
     pub work_groups: Vec<WorkGroup>,
+    /// What starts runs by itself. Each acts in a role of its own, which is not looked at here.
+    pub schedules: Vec<Schedule>,
 }
 
 /// A Lambda.
@@ -150,6 +154,7 @@ impl Deployment {
             }
         }
         let work_groups = work_groups(&mut reader);
+        let schedules = schedules::read(&mut reader, state_machine.as_ref());
         match (reader.faults(), state_machine, api) {
             (faults, Some(state_machine), Some(api)) if faults.is_empty() => Ok(Self {
                 account,
@@ -161,6 +166,7 @@ impl Deployment {
                 queries_bucket: outputs.queries_bucket,
                 results_bucket: outputs.results_bucket,
                 work_groups,
+                schedules,
             }),
             (faults, _, _) => Err(DeploymentError::Faults(faults)),
         }

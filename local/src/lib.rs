@@ -8,6 +8,7 @@
 //!
 //! Each part is a crate of its own below `local/`; here they are only put together.
 
+mod config;
 pub mod deployment;
 mod objects;
 mod overlay;
@@ -16,6 +17,7 @@ mod stack;
 pub use local_athena::{Athena, Faults as AthenaFaults, InjectedFailure, Refusal, WorkGroup};
 pub use local_lambda::Usage;
 pub use local_s3::{Store, StoreError};
+pub use local_scheduler::{Firing, Schedule};
 pub use local_secrets::{
     Fault as SecretFault, Faults as SecretFaults, Refused as RefusedSecret, SecretStores,
 };
@@ -26,6 +28,7 @@ pub use local_sharefile::{
 };
 
 pub use crate::{
+    config::{ShareFileConfig, StackConfig},
     deployment::{Deployment, DeploymentError},
-    stack::{Endpoints, ShareFileConfig, Stack, StackConfig, StackError},
+    stack::{Endpoints, Stack, StackError},
 };

@@ -2,119 +2,30 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use axum::{Router, extract::Request, response::Response, serve::ListenerExt as _};
+use jiff::Timestamp;
 use local_athena::Athena;
 use local_lambda::{HttpApi, HttpApiError, Lambda, Route};
 use local_s3::{Credentials, Store, StoreError};
+use local_scheduler::{Firing, Scheduler};
 use local_secrets::SecretStores;
-use local_sftp::{Faults, Server};
-use local_sharefile::Account;
-use local_states::StepFunctions;
-use secrecy::SecretString;
+use local_sftp::Server;
+use local_states::{StartError, StepFunctions};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tower::ServiceExt as _;
 
-use crate::{Deployment, deployment, objects::StoredObjects, overlay};
+use crate::{
+    Deployment, ShareFileConfig, StackConfig, deployment, objects::StoredObjects, overlay,
+};
 
 /// The one access key of the stack, and its secret.
 const ACCESS_KEY: (&str, &str) = ("test", "test");
-
-/// What to start, and where it keeps its files.
-#[derive(Clone, Debug)]
-pub struct StackConfig {
-    /// What is deployed.
-    pub deployment: Deployment,
-    /// Objects (`s3/`), logs of the functions (`logs/`) and the SFTP server's host key.
-    pub work_dir: PathBuf,
-    /// The tables: `DIR/<database>/<table>.parquet` or `.csv`.
-    pub data_dir: PathBuf,
-    /// The directory that the SFTP server shows.
-    pub delivery_dir: PathBuf,
-    /// Where the functions' binaries are.
-    pub functions_dir: PathBuf,
-    /// The address of all AWS endpoints; port 0 takes any free one, here and below.
-    pub aws_address: SocketAddr,
-    /// The address of the HTTP API.
-    pub api_address: SocketAddr,
-    /// The address of the SFTP server.
-    pub sftp_address: SocketAddr,
-    /// The only user of the SFTP server.
-    pub sftp_user: String,
-    /// The user's password.
-    pub sftp_password: SecretString,
-    /// In which ways the SFTP server misbehaves.
-    pub sftp_faults: Faults,
-    /// What the functions log: a level, or a filter as `RUST_LOG` takes it.
-    pub log_filter: String,
-    /// How many queries Athena runs at one time; further ones are queued.
-    pub concurrent_queries_max: usize,
-    /// How many processes one function has at the most.
-    pub processes_max: usize,
-    /// A ShareFile account, if there is to be one.
-    pub sharefile: Option<ShareFileConfig>,
-}
-
-/// A ShareFile account of the stack. Its folders are in `sharefile/` of the delivery directory.
-#[derive(Clone, Debug)]
-pub struct ShareFileConfig {
-    /// The address of the API; port 0 takes any free one.
-    pub address: SocketAddr,
-    /// Who may log in.
-    pub account: Account,
-    /// In which ways it misbehaves.
-    pub faults: local_sharefile::Faults,
-}
-
-impl Default for ShareFileConfig {
-    /// On a free port; client id, client secret, user and password are all `partner`.
-    fn default() -> Self {
-        Self {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            account: Account {
-                client_id: "partner".to_owned(),
-                client_secret: "partner".into(),
-                username: "partner".to_owned(),
-                password: "partner".into(),
-            },
-            faults: local_sharefile::Faults::default(),
-        }
-    }
-}
-
-impl StackConfig {
-    /// The stack `dev` on free ports, with the SFTP user `partner` and the password `partner`.
-    pub fn new(
-        work_dir: PathBuf,
-        data_dir: PathBuf,
-        delivery_dir: PathBuf,
-        functions_dir: PathBuf,
-    ) -> Self {
-        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self {
-            deployment: Deployment::dev(),
-            work_dir,
-            data_dir,
-            delivery_dir,
-            functions_dir,
-            aws_address: any_port,
-            api_address: any_port,
-            sftp_address: any_port,
-            sftp_user: "partner".to_owned(),
-            sftp_password: "partner".into(),
-            sftp_faults: Faults::default(),
-            log_filter: "info".to_owned(),
-            concurrent_queries_max: 20,
-            processes_max: 8,
-            sharefile: None,
-        }
-    }
-}
 
 /// Why the stack did not start.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +100,7 @@ pub struct Stack {
     secrets: SecretStores,
     sftp: Server,
     sharefile: Option<local_sharefile::Server>,
+    scheduler: Option<Mutex<Scheduler>>,
     servers: Vec<JoinHandle<()>>,
 }
 
@@ -281,6 +193,9 @@ impl Stack {
             sharefile: sharefile.as_ref().map(local_sharefile::Server::url),
             state_machine_arn,
         };
+        let scheduler = config
+            .schedules_since
+            .map(|since| Mutex::new(Scheduler::new(config.deployment.schedules.clone(), since)));
         Ok(Self {
             deployment: config.deployment,
             endpoints,
@@ -292,6 +207,7 @@ impl Stack {
             secrets,
             sftp,
             sharefile,
+            scheduler,
             servers,
         })
     }
@@ -341,6 +257,25 @@ impl Stack {
         &self.sftp
     }
 
+    /// When a schedule fires next.
+    pub fn next_firing(&self) -> Option<Timestamp> {
+        lock(self.scheduler.as_ref()?).next()
+    }
+
+    /// What the schedules fire up to `now` and was not told yet, for [`start_run`](Self::start_run).
+    pub fn due(&self, now: Timestamp) -> Vec<Firing> {
+        self.scheduler.as_ref().map(|scheduler| lock(scheduler).due(now)).unwrap_or_default()
+    }
+
+    /// Starts a run as a schedule does, past the API, and answers the ARN of the execution.
+    ///
+    /// # Errors
+    ///
+    /// When Step Functions does not take `input`.
+    pub fn start_run(&self, input: &str) -> Result<String, StartError> {
+        self.step_functions.start_execution(&self.endpoints.state_machine_arn, None, input)
+    }
+
     /// Stops everything, the functions' processes first.
     pub async fn shutdown(self) {
         self.step_functions.shut_down();
@@ -353,6 +288,11 @@ impl Stack {
             sharefile.stop().await;
         }
     }
+}
+
+/// A scheduler that a panic elsewhere has not made useless: nothing it does breaks off half way.
+fn lock(scheduler: &Mutex<Scheduler>) -> MutexGuard<'_, Scheduler> {
+    scheduler.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One address for all of AWS: the request says whom it is for, as it does to a VPC endpoint.

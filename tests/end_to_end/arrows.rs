@@ -39,6 +39,7 @@ fn the_crates_depend_on_each_other_as_the_plan_says() {
         "local-athena",
         "local-lambda",
         "local-s3",
+        "local-scheduler",
         "local-secrets",
         "local-sftp",
         "local-sharefile",

@@ -8,6 +8,7 @@ mod delivering;
 mod many;
 mod memory;
 mod running;
+mod schedules;
 mod secrets;
 mod tpch;
 mod twice;

@@ -177,6 +177,11 @@ impl Scenario {
             return Err(answer.json().await.expect("an error is problem+json"));
         }
         let StartedRun { run_id } = answer.json().await.expect("a started run has an id");
+        Ok(self.follow(run_id.as_str()).await)
+    }
+
+    /// Waits for the end of a run.
+    pub async fn follow(&self, run_id: &str) -> RunView {
         let url = format!("{}/jobs/{run_id}", self.stack.endpoints().api);
         let begun = Instant::now();
         loop {
@@ -185,7 +190,7 @@ impl Scenario {
             let view: RunView =
                 serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
             if view.status.is_end() {
-                return Ok(view);
+                return view;
             }
             sleep((begun.elapsed() / 20).clamp(POLL_MIN, POLL_MAX)).await;
         }

@@ -41,6 +41,15 @@ impl JobFile {
         Ok(Self(document))
     }
 
+    /// The job that a schedule gives to the workflow.
+    ///
+    /// # Errors
+    ///
+    /// When it is not JSON.
+    pub fn of_schedule(input: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(input).map(Self)
+    }
+
     /// The job for the endpoint.
     pub fn document(&self) -> &Value {
         &self.0

@@ -88,6 +88,53 @@ fn buckets_work_groups_and_routes_are_those_of_the_file() {
     assert!(prod.api.routes.iter().all(|route| route.authorization == Authorization::Jwt));
 }
 
+#[test]
+fn schedules_are_those_of_the_file() {
+    let deployment = Deployment::dev();
+    let nightly = &deployment.schedules[1];
+    assert_eq!((&*nightly.name, nightly.is_enabled), ("pricing-summary-nightly", true));
+    assert_eq!(nightly.expression.as_str(), "cron(30 2 * * ? *)");
+    assert_eq!(nightly.age_seconds_max, 3600);
+    let job: Value = serde_json::from_str(&nightly.input).unwrap();
+    assert_eq!(job["scheduled_at"], "<aws.scheduler.scheduled-time>");
+    assert_eq!(Deployment::parse(PROD).unwrap().schedules.len(), 1);
+}
+
+#[test]
+fn a_schedule_that_can_not_run_here_is_a_fault() {
+    let nightly = "-pricing-summary-nightly";
+    let place = "`aws:scheduler/schedule:Schedule athena-workflow-dev-pricing-summary-nightly`";
+    let check = |property: &str, value: Value, expected: &str| {
+        check(
+            |resources| {
+                let schedule = resource(resources, "aws:scheduler/schedule:Schedule", nightly);
+                *schedule["inputs"].pointer_mut(property).unwrap() = value;
+            },
+            &[&format!("{place}, {expected}")],
+        );
+    };
+    check(
+        "/scheduleExpression",
+        json!("cron(30 2 * * *)"),
+        "`inputs.scheduleExpression`: `cron(30 2 * * *)`: expected minutes, hours, day of month, month, day of week and year",
+    );
+    check(
+        "/scheduleExpressionTimezone",
+        json!("Europe/Atlantis"),
+        "`inputs.scheduleExpressionTimezone`: there is no time zone `Europe/Atlantis`",
+    );
+    check(
+        "/target/roleArn",
+        json!("arn:aws:iam::000000000000:role/nobody"),
+        "`inputs.target.roleArn`: no resource of the stack is `arn:aws:iam::000000000000:role/nobody`",
+    );
+    check(
+        "/target/arn",
+        json!("arn:aws:lambda:us-east-1:000000000000:function:f"),
+        "`inputs.target.arn`: it is `arn:aws:lambda:us-east-1:000000000000:function:f`, and only `arn:aws:states:us-east-1:000000000000:stateMachine:athena-workflow-dev` runs on a laptop",
+    );
+}
+
 /// What a permission that differs from the deployed one lets API Gateway do.
 #[track_caller]
 fn check_permission(property: &str, value: Value, is_permitted: bool) {
