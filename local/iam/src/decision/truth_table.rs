@@ -82,6 +82,12 @@ fn call(context: &[(ConditionKey, &str)]) -> Call {
     Call { context, ..Call::new("s3:GetObject", "arn:aws:s3:::b/k") }
 }
 
+#[track_caller]
+fn check_both(identity: &Value, bucket: &Value, expected: Result<(), Denial>) {
+    let policies = Policies::read(&stack(identity, bucket, &account_decides())).unwrap();
+    check(&policies, &call(&[]), expected);
+}
+
 /// `reference_policies_evaluation-logic_policy-eval-denyallow.html` and
 /// `reference_policies_evaluation-logic_policy-eval-basics-single-account.html`.
 #[test]
@@ -98,11 +104,6 @@ fn a_denial_wins_a_permission_is_needed_and_a_resources_policy_may_give_it() {
     let other_role = "arn:aws:iam::111122223333:role/other";
     let account = "arn:aws:iam::111122223333:root";
     let service = statement("Allow", json!({ "Principal": { "Service": "a.amazonaws.com" } }));
-    #[track_caller]
-    fn check_both(identity: &Value, bucket: &Value, expected: Result<(), Denial>) {
-        let policies = Policies::read(&stack(identity, bucket, &account_decides())).unwrap();
-        check(&policies, &call(&[]), expected);
-    }
     // What the role says, what the bucket says.
     check_both(&none, &elsewhere(), Err(Denial::NotByRole));
     check_both(&allow, &elsewhere(), Ok(()));
@@ -189,65 +190,70 @@ fn wildcards_stand_for_any_characters_in_actions_and_resources() {
 fn conditions_compare_what_the_request_has() {
     const MACHINE: &str = "arn:aws:states:us-east-1:111122223333:stateMachine:m:x";
     #[track_caller]
-    fn row(operator: &str, key: &str, values: Value, have: &[(ConditionKey, &str)], holds: bool) {
-        let condition = json!({ "Condition": { operator: { key: values } } });
+    fn row(
+        operator: &str,
+        key: &str,
+        values: impl Into<Value>,
+        have: &[(ConditionKey, &str)],
+        holds: bool,
+    ) {
+        let condition = json!({ "Condition": { operator: { key: values.into() } } });
         let expected = if holds { Ok(()) } else { Err(Denial::NotByRole) };
         check(&policies(&statement("Allow", condition)), &call(have), expected);
     }
     let prefix = |value| [(Prefix, value)];
     let source = |value| [(SourceArn, value)];
     let none: &[(ConditionKey, &str)] = &[];
-    let one = |value: &str| json!(value);
 
-    row("StringEquals", "s3:prefix", one("a"), &prefix("a"), true);
-    row("StringEquals", "S3:Prefix", one("a"), &prefix("a"), true);
-    row("StringEquals", "s3:prefix", one("a"), &prefix("A"), false);
-    row("StringEquals", "s3:prefix", one("a*"), &prefix("ab"), false);
-    row("StringEquals", "s3:prefix", one("a"), none, false);
-    row("StringEquals", "s3:prefix", json!(["b", "a"]), &prefix("a"), true);
-    row("StringEquals", "s3:prefix", json!(["b", "c"]), &prefix("a"), false);
-    row("StringNotEquals", "s3:prefix", one("a"), &prefix("a"), false);
-    row("StringNotEquals", "s3:prefix", one("a"), &prefix("b"), true);
-    row("StringNotEquals", "s3:prefix", one("a"), none, true);
-    row("StringNotEquals", "s3:prefix", json!(["a", "b"]), &prefix("b"), false);
-    row("StringEqualsIgnoreCase", "s3:prefix", one("a"), &prefix("A"), true);
-    row("StringEqualsIgnoreCase", "s3:prefix", one("a"), &prefix("b"), false);
-    row("StringNotEqualsIgnoreCase", "s3:prefix", one("a"), &prefix("A"), false);
-    row("StringLike", "s3:prefix", one("a/*"), &prefix("a/b/c"), true);
-    row("StringLike", "s3:prefix", one("a/?"), &prefix("a/bc"), false);
-    row("StringLike", "s3:prefix", one("A/*"), &prefix("a/b"), false);
-    row("StringLike", "s3:prefix", one("*"), none, false);
-    row("StringNotLike", "s3:prefix", one("a/*"), &prefix("a/b"), false);
-    row("StringNotLike", "s3:prefix", one("a/*"), &prefix("b"), true);
-    row("StringNotLike", "s3:prefix", one("a/*"), none, true);
+    row("StringEquals", "s3:prefix", "a", &prefix("a"), true);
+    row("StringEquals", "S3:Prefix", "a", &prefix("a"), true);
+    row("StringEquals", "s3:prefix", "a", &prefix("A"), false);
+    row("StringEquals", "s3:prefix", "a*", &prefix("ab"), false);
+    row("StringEquals", "s3:prefix", "a", none, false);
+    row("StringEquals", "s3:prefix", ["b", "a"], &prefix("a"), true);
+    row("StringEquals", "s3:prefix", ["b", "c"], &prefix("a"), false);
+    row("StringNotEquals", "s3:prefix", "a", &prefix("a"), false);
+    row("StringNotEquals", "s3:prefix", "a", &prefix("b"), true);
+    row("StringNotEquals", "s3:prefix", "a", none, true);
+    row("StringNotEquals", "s3:prefix", ["a", "b"], &prefix("b"), false);
+    row("StringEqualsIgnoreCase", "s3:prefix", "a", &prefix("A"), true);
+    row("StringEqualsIgnoreCase", "s3:prefix", "a", &prefix("b"), false);
+    row("StringNotEqualsIgnoreCase", "s3:prefix", "a", &prefix("A"), false);
+    row("StringLike", "s3:prefix", "a/*", &prefix("a/b/c"), true);
+    row("StringLike", "s3:prefix", "a/?", &prefix("a/bc"), false);
+    row("StringLike", "s3:prefix", "A/*", &prefix("a/b"), false);
+    row("StringLike", "s3:prefix", "*", none, false);
+    row("StringNotLike", "s3:prefix", "a/*", &prefix("a/b"), false);
+    row("StringNotLike", "s3:prefix", "a/*", &prefix("b"), true);
+    row("StringNotLike", "s3:prefix", "a/*", none, true);
 
-    row("ArnLike", "aws:SourceArn", one(MACHINE), &source(MACHINE), true);
-    row("ArnEquals", "aws:SourceArn", one("arn:aws:*:*:*:stateMachine:*"), &source(MACHINE), true);
-    row("ArnLike", "aws:SourceArn", one("arn:aws:s*:us-*-?:*:*"), &source(MACHINE), true);
-    row("ArnLike", "aws:SourceArn", one("arn:aws:*:stateMachine:*:*"), &source(MACHINE), false);
-    row("ArnLike", "aws:SourceArn", one("arn:aws:*:x:*:m:x"), &source(MACHINE), false);
-    row("ArnLike", "aws:SourceArn", one("arn:aws:*:*:*:stateMachine:n*"), &source(MACHINE), false);
-    row("ArnLike", "aws:SourceArn", one("arn:*:*:*:*:*"), &source("no ARN"), false);
-    row("ArnLike", "aws:SourceArn", one("arn:*:*:*:*:*"), none, false);
-    row("ArnNotLike", "aws:SourceArn", one("arn:*:*:*:*:*"), &source(MACHINE), false);
-    row("ArnNotEquals", "aws:SourceArn", one("arn:*:*:*:*:*"), none, true);
+    row("ArnLike", "aws:SourceArn", MACHINE, &source(MACHINE), true);
+    row("ArnEquals", "aws:SourceArn", "arn:aws:*:*:*:stateMachine:*", &source(MACHINE), true);
+    row("ArnLike", "aws:SourceArn", "arn:aws:s*:us-*-?:*:*", &source(MACHINE), true);
+    row("ArnLike", "aws:SourceArn", "arn:aws:*:stateMachine:*:*", &source(MACHINE), false);
+    row("ArnLike", "aws:SourceArn", "arn:aws:*:x:*:m:x", &source(MACHINE), false);
+    row("ArnLike", "aws:SourceArn", "arn:aws:*:*:*:stateMachine:n*", &source(MACHINE), false);
+    row("ArnLike", "aws:SourceArn", "arn:*:*:*:*:*", &source("no ARN"), false);
+    row("ArnLike", "aws:SourceArn", "arn:*:*:*:*:*", none, false);
+    row("ArnNotLike", "aws:SourceArn", "arn:*:*:*:*:*", &source(MACHINE), false);
+    row("ArnNotEquals", "aws:SourceArn", "arn:*:*:*:*:*", none, true);
 
-    row("Bool", "aws:SecureTransport", one("true"), none, true);
-    row("Bool", "aws:SecureTransport", json!(true), none, true);
-    row("Bool", "aws:SecureTransport", one("false"), none, false);
-    row("Bool", "s3:prefix", one("true"), &prefix("TRUE"), true);
-    row("Bool", "s3:prefix", one("true"), none, false);
-    row("Null", "s3:prefix", one("true"), none, true);
-    row("Null", "s3:prefix", one("true"), &prefix(""), false);
-    row("Null", "s3:prefix", one("false"), &prefix(""), true);
-    row("Null", "s3:prefix", json!(false), none, false);
+    row("Bool", "aws:SecureTransport", "true", none, true);
+    row("Bool", "aws:SecureTransport", true, none, true);
+    row("Bool", "aws:SecureTransport", "false", none, false);
+    row("Bool", "s3:prefix", "true", &prefix("TRUE"), true);
+    row("Bool", "s3:prefix", "true", none, false);
+    row("Null", "s3:prefix", "true", none, true);
+    row("Null", "s3:prefix", "true", &prefix(""), false);
+    row("Null", "s3:prefix", "false", &prefix(""), true);
+    row("Null", "s3:prefix", false, none, false);
 
-    row("StringEqualsIfExists", "s3:prefix", one("a"), none, true);
-    row("StringEqualsIfExists", "s3:prefix", one("a"), &prefix("b"), false);
-    row("StringLikeIfExists", "s3:prefix", one("a*"), &prefix("ab"), true);
-    row("ArnLikeIfExists", "aws:SourceArn", one(MACHINE), none, true);
-    row("BoolIfExists", "aws:SecureTransport", one("false"), none, false);
-    row("StringNotEqualsIfExists", "s3:prefix", one("a"), none, true);
+    row("StringEqualsIfExists", "s3:prefix", "a", none, true);
+    row("StringEqualsIfExists", "s3:prefix", "a", &prefix("b"), false);
+    row("StringLikeIfExists", "s3:prefix", "a*", &prefix("ab"), true);
+    row("ArnLikeIfExists", "aws:SourceArn", MACHINE, none, true);
+    row("BoolIfExists", "aws:SecureTransport", "false", none, false);
+    row("StringNotEqualsIfExists", "s3:prefix", "a", none, true);
 }
 
 /// `reference_policies_condition-logic-multiple-context-keys-or-values.html`: operators and keys

@@ -36,7 +36,7 @@ pub(super) struct Resources {
     #[serde(rename = "aws:athena/workgroup:Workgroup", default)]
     work_groups: BTreeMap<String, Registered<WorkGroupInputs>>,
     #[serde(flatten)]
-    others: BTreeMap<String, IgnoredAny>,
+    others: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +58,7 @@ pub(super) struct Named {
 pub(super) struct RoleInputs {
     pub(super) assume_role_policy: Value,
     #[serde(flatten)]
-    others: BTreeMap<String, IgnoredAny>,
+    others: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,152 @@
+//! Requests to S3, path-style
+//! ([required permissions](https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html)).
+//!
+//! `DeleteObjects`, versions, tags, access control lists and encryption that is not the bucket's are
+//! not known.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use axum::http::request::Parts;
+use percent_encoding::percent_decode_str;
+
+use super::{Access, Unmapped, unmapped};
+use crate::{condition::ConditionKey, decision::Call, policies::Policies};
+
+const DECRYPT: &str = "kms:Decrypt";
+const GENERATE: &str = "kms:GenerateDataKey";
+
+/// Parameters that do not say which operation is meant.
+const DETAILS: [&str; 14] = [
+    "continuation-token",
+    "delimiter",
+    "encoding-type",
+    "fetch-owner",
+    "key-marker",
+    "list-type",
+    "marker",
+    "max-keys",
+    "max-parts",
+    "max-uploads",
+    "part-number-marker",
+    "prefix",
+    "start-after",
+    "upload-id-marker",
+];
+
+/// Headers that ask for rights which are not looked at here.
+const FURTHER_RIGHTS: [&str; 5] = [
+    "x-amz-acl",
+    "x-amz-grant-",
+    "x-amz-object-lock-",
+    "x-amz-server-side-encryption",
+    "x-amz-tagging",
+];
+
+/// An object, or a bucket where `key` is empty.
+struct Location<'a> {
+    bucket: Cow<'a, str>,
+    key: Cow<'a, str>,
+}
+
+pub(super) fn access(policies: &Policies, parts: &Parts) -> Result<Access, Unmapped> {
+    operation(policies, parts).ok_or_else(|| unmapped(parts))
+}
+
+fn operation(policies: &Policies, parts: &Parts) -> Option<Access> {
+    let query: BTreeMap<_, _> =
+        form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).collect();
+    let asks_further = |name: &str| FURTHER_RIGHTS.iter().any(|start| name.starts_with(start));
+    if parts.headers.keys().any(|name| asks_further(name.as_str())) {
+        return None;
+    }
+    let operation: Vec<&str> =
+        query.keys().map(AsRef::as_ref).filter(|name| !is_detail(name)).collect();
+    let target = Location::parse(parts.uri.path())?;
+    let of_bucket = |action: &str| Access::from([Call::new(action, target.bucket_arn())]);
+    let of_object = |action: &str, keys: &[&str]| {
+        let uses = keys.iter().filter_map(|action| policies.with_key_of(&target.bucket, action));
+        let calls = std::iter::once(Call::new(action, target.object_arn())).chain(uses).collect();
+        Access { calls, if_missing: None }
+    };
+    Some(match (parts.method.as_str(), target.key.is_empty(), &operation[..]) {
+        ("GET", true, []) => {
+            let mut list = of_bucket("s3:ListBucket");
+            if let Some(prefix) = query.get("prefix") {
+                let call = &mut list.calls[0];
+                call.context = call.context.clone().with(ConditionKey::Prefix, prefix.as_ref());
+            }
+            list
+        }
+        ("HEAD", true, []) => of_bucket("s3:ListBucket"),
+        ("GET", true, ["location"]) => of_bucket("s3:GetBucketLocation"),
+        ("GET", true, ["uploads"]) => of_bucket("s3:ListBucketMultipartUploads"),
+        (method @ ("GET" | "HEAD"), false, [] | ["partNumber"]) => {
+            // The headers of an object are not encrypted, but for its checksums.
+            let is_encrypted = method == "GET" || parts.headers.contains_key("x-amz-checksum-mode");
+            let mut read = of_object("s3:GetObject", if is_encrypted { &[DECRYPT] } else { &[] });
+            read.if_missing = Some(Call::new("s3:ListBucket", target.bucket_arn()));
+            read
+        }
+        ("GET", false, ["uploadId"]) => of_object("s3:ListMultipartUploadParts", &[]),
+        ("PUT", false, []) => of_object("s3:PutObject", &[GENERATE]).and(source(policies, parts)?),
+        ("POST", false, ["uploads"]) => of_object("s3:PutObject", &[GENERATE]),
+        ("PUT", false, ["partNumber", "uploadId"]) => {
+            of_object("s3:PutObject", &[DECRYPT]).and(source(policies, parts)?)
+        }
+        ("POST", false, ["uploadId"]) => of_object("s3:PutObject", &[DECRYPT]),
+        ("DELETE", false, ["uploadId"]) => of_object("s3:AbortMultipartUpload", &[]),
+        ("DELETE", false, []) => of_object("s3:DeleteObject", &[]),
+        _ => return None,
+    })
+}
+
+/// What reading the source of a copy needs; nothing for a request that copies nothing.
+fn source(policies: &Policies, parts: &Parts) -> Option<Vec<Call>> {
+    let Some(source) = parts.headers.get("x-amz-copy-source") else { return Some(Vec::new()) };
+    let source = source.to_str().ok()?;
+    let source = Location::parse(source.strip_prefix('/').unwrap_or(source))?;
+    if source.key.is_empty() || source.key.contains('?') {
+        return None;
+    }
+    let read = Call::new("s3:GetObject", source.object_arn());
+    Some(std::iter::once(read).chain(policies.with_key_of(&source.bucket, DECRYPT)).collect())
+}
+
+/// Whether a parameter belongs to an operation instead of naming one, or to a signature.
+fn is_detail(name: &str) -> bool {
+    DETAILS.contains(&name)
+        || name == "x-id"
+        || name.starts_with("X-Amz-")
+        || name.starts_with("response-")
+}
+
+impl<'a> Location<'a> {
+    fn parse(path: &'a str) -> Option<Self> {
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+        let decode = |text: &'a str| percent_decode_str(text).decode_utf8().ok();
+        let location = Self { bucket: decode(bucket)?, key: decode(key)? };
+        (!location.bucket.is_empty()).then_some(location)
+    }
+
+    fn bucket_arn(&self) -> String {
+        format!("arn:aws:s3:::{}", self.bucket)
+    }
+
+    fn object_arn(&self) -> String {
+        format!("arn:aws:s3:::{}/{}", self.bucket, self.key)
+    }
+}
+
+impl<const N: usize> From<[Call; N]> for Access {
+    fn from(calls: [Call; N]) -> Self {
+        Self { calls: calls.into(), if_missing: None }
+    }
+}
+
+impl Access {
+    fn and(mut self, calls: Vec<Call>) -> Self {
+        self.calls.extend(calls);
+        self
+    }
+}
