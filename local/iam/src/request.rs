@@ -83,9 +83,16 @@ impl Access {
     }
 }
 
+/// Names a request, with the names of its parameters and without their values: a signature may be
+/// among them.
 fn unmapped(parts: &Parts) -> Unmapped {
-    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    Unmapped(format!("{} {target}", parts.method))
+    let mut request = format!("{} {}", parts.method, parts.uri.path());
+    let parameters = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    for (index, (name, _)) in parameters.enumerate() {
+        request.push(if index == 0 { '?' } else { '&' });
+        request.push_str(&name);
+    }
+    Unmapped(request)
 }
 
 /// `POST /2015-03-31/functions/FUNCTION/invocations`, with a name or an ARN, maybe of a version.
