@@ -110,6 +110,11 @@ impl Guard {
         }
     }
 
+    /// What reading an object takes, for who reads it without a request.
+    pub fn reading(&self, bucket: &str, key: &str) -> Vec<Call> {
+        self.0.policies.reading(bucket, key)
+    }
+
     /// Whether a service may do this for itself and for the resource `source_arn`, as the HTTP API
     /// calls a function for a route.
     pub fn authorize_service(

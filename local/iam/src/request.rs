@@ -116,6 +116,12 @@ fn invocation(policies: &Policies, parts: &Parts) -> Option<Access> {
 }
 
 impl Policies {
+    /// What reading an object takes.
+    pub(crate) fn reading(&self, bucket: &str, key: &str) -> Vec<Call> {
+        let read = Call::new("s3:GetObject", format!("arn:aws:s3:::{bucket}/{key}"));
+        std::iter::once(read).chain(self.with_key_of(bucket, "kms:Decrypt")).collect()
+    }
+
     /// The use of a bucket's key that S3 makes for a caller, if the bucket has a key.
     fn with_key_of(&self, bucket: &str, action: &str) -> Option<Call> {
         let mut call = Call::new(action, self.bucket_keys.get(bucket)?);

@@ -252,6 +252,7 @@ fn the_report_tells_what_was_used_and_adds_up_over_runs() {
     let key = guard.assume(Assumer::ScheduleGroup(GROUP), &role("-schedules")).unwrap();
     let start = Call::new("states:StartExecution", MACHINE);
     guard.authorize(&key.id, std::slice::from_ref(&start)).unwrap();
+    guard.authorize(&key.id, &guard.reading("b", "k")).unwrap_err();
     guard.authorize(&key.id, &[Call::new("sqs:SendMessage", MACHINE)]).unwrap_err();
     let never = ("SendDeadLetters".to_owned(), vec!["sqs:SendMessage".to_owned()]);
     assert_eq!(guard.report().unused("athena-workflow-dev-schedules"), [never]);
@@ -264,9 +265,11 @@ fn the_report_tells_what_was_used_and_adds_up_over_runs() {
     let table = Report::read(&file).unwrap().to_string();
     let (_, schedules) = table.split_once("athena-workflow-dev-schedules\n").unwrap();
     let lines: Vec<Vec<&str>> =
-        schedules.lines().take(3).map(|line| line.split_whitespace().collect()).collect();
+        schedules.lines().take(4).map(|line| line.split_whitespace().collect()).collect();
     let (sqs, states) = ("sqs:SendMessage", "states:StartExecution");
     assert_eq!(lines[0], ["SendDeadLetters", sqs, "not", "on", "a", "laptop"]);
     assert_eq!(lines[1], ["StartRuns", states, "2"]);
-    assert_eq!(lines[2], ["REFUSED", "2", "times:", sqs, "on", MACHINE]);
+    let read = ["REFUSED", "2", "times:", "s3:GetObject", "on", "arn:aws:s3:::b/k"];
+    assert_eq!(lines[2], read);
+    assert_eq!(lines[3], ["REFUSED", "2", "times:", sqs, "on", MACHINE]);
 }

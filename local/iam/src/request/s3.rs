@@ -83,9 +83,12 @@ fn operation(policies: &Policies, parts: &Parts) -> Option<Access> {
         (method @ ("GET" | "HEAD"), false, [] | ["partNumber"]) => {
             // The headers of an object are not encrypted, but for its checksums.
             let is_encrypted = method == "GET" || parts.headers.contains_key("x-amz-checksum-mode");
-            let mut read = of_object("s3:GetObject", if is_encrypted { &[DECRYPT] } else { &[] });
-            read.if_missing = Some(Call::new("s3:ListBucket", target.bucket_arn()));
-            read
+            let mut calls = policies.reading(&target.bucket, &target.key);
+            if !is_encrypted {
+                calls.retain(|call| call.action != DECRYPT);
+            }
+            let if_missing = Some(Call::new("s3:ListBucket", target.bucket_arn()));
+            Access { calls, if_missing }
         }
         ("GET", false, ["uploadId"]) => of_object("s3:ListMultipartUploadParts", &[]),
         ("PUT", false, []) => of_object("s3:PutObject", &[GENERATE]).and(source(policies, parts)?),
@@ -108,8 +111,7 @@ fn source(policies: &Policies, parts: &Parts) -> Option<Vec<Call>> {
     if source.key.is_empty() || source.key.contains('?') {
         return None;
     }
-    let read = Call::new("s3:GetObject", source.object_arn());
-    Some(std::iter::once(read).chain(policies.with_key_of(&source.bucket, DECRYPT)).collect())
+    Some(policies.reading(&source.bucket, &source.key))
 }
 
 /// Whether a parameter belongs to an operation instead of naming one, or to a signature.
