@@ -34,6 +34,8 @@ const DEV: &str = include_str!("../../infra/stacks/dev.json");
 /// A stack as the Pulumi program deploys it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
+    /// The whole file.
+    pub document: Value,
     /// The account, 12 digits.
     pub account: String,
     /// The region.
@@ -63,6 +65,8 @@ pub struct Function {
     pub name: String,
     /// Its ARN.
     pub arn: String,
+    /// The role that it acts in.
+    pub role_arn: String,
     /// How integrations of API Gateway name it.
     pub invoke_arn: String,
     /// The binary in its package: `query-loader` is in `query-loader.zip`.
@@ -141,6 +145,7 @@ impl Deployment {
     pub fn parse(text: &str) -> Result<Self, DeploymentError> {
         let Document { account, region, outputs, resources } =
             serde_json::from_str(text).map_err(DeploymentError::Form)?;
+        let document = serde_json::from_str(text).map_err(DeploymentError::Form)?;
         let mut reader = Reader::new(&resources);
         let functions = functions(&mut reader);
         let state_machine = state_machine(&mut reader);
@@ -157,6 +162,7 @@ impl Deployment {
         let schedules = schedules::read(&mut reader, state_machine.as_ref());
         match (reader.faults(), state_machine, api) {
             (faults, Some(state_machine), Some(api)) if faults.is_empty() => Ok(Self {
+                document,
                 account,
                 region,
                 functions,
@@ -223,6 +229,7 @@ fn functions(reader: &mut Reader<'_>) -> Vec<Function> {
         functions.push(Function {
             name: outputs.name,
             arn: outputs.arn,
+            role_arn: inputs.role,
             invoke_arn: outputs.invoke_arn,
             binary: binary.to_owned(),
             environment: environment.variables,

@@ -12,9 +12,11 @@ mod config;
 pub mod deployment;
 mod objects;
 mod overlay;
+mod rights;
 mod stack;
 
 pub use local_athena::{Athena, Faults as AthenaFaults, InjectedFailure, Refusal, WorkGroup};
+pub use local_iam::{Guard, Report};
 pub use local_lambda::Usage;
 pub use local_s3::{Store, StoreError};
 pub use local_scheduler::{Firing, Schedule};

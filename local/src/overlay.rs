@@ -10,6 +10,9 @@
 
 use std::path::Path;
 
+use local_iam::{AccessKey, Assumer, Guard, Refusal};
+use secrecy::ExposeSecret as _;
+
 use crate::Deployment;
 
 /// How many invocations an account has room for, unless it asks for more:
@@ -22,19 +25,28 @@ pub(crate) fn functions(
     directory: &Path,
     endpoint: &str,
     log_filter: &str,
-) -> Vec<local_lambda::Function> {
+    guard: &Guard,
+) -> Result<(Vec<local_lambda::Function>, Vec<AccessKey>), Refusal> {
     let laid_over = [("AWS_ENDPOINT_URL", endpoint), ("AWS_LAMBDA_LOG_LEVEL", log_filter)];
-    let functions = deployment.functions.iter().map(|function| {
+    let mut keys = Vec::new();
+    let mut functions = Vec::new();
+    for function in &deployment.functions {
+        let key = guard.assume(Assumer::Function(&function.name), &function.role_arn)?;
         let mut environment = function.environment.clone();
         environment.extend(laid_over.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        local_lambda::Function {
+        functions.push(local_lambda::Function {
+            credentials: local_lambda::Credentials {
+                session_token: Some(key.session_token.expose_secret().to_owned()),
+                ..local_lambda::Credentials::new(&key.id, key.secret.expose_secret())
+            },
             name: function.name.clone(),
             binary: directory.join(&function.binary),
             environment,
             memory_mb: function.memory_mb,
             timeout_seconds: function.timeout_seconds,
             concurrency_max: function.reserved_concurrency.unwrap_or(ACCOUNT_CONCURRENCY),
-        }
-    });
-    functions.collect()
+        });
+        keys.push(key);
+    }
+    Ok((functions, keys))
 }

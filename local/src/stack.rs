@@ -11,6 +11,7 @@ use std::{
 use axum::{Router, extract::Request, response::Response, serve::ListenerExt as _};
 use jiff::Timestamp;
 use local_athena::Athena;
+use local_iam::{AccessKey, Assumer, Guard, Policies};
 use local_lambda::{HttpApi, HttpApiError, Lambda, Route};
 use local_s3::{Credentials, Store, StoreError};
 use local_scheduler::{Firing, Scheduler};
@@ -21,7 +22,10 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tower::ServiceExt as _;
 
 use crate::{
-    Deployment, ShareFileConfig, StackConfig, deployment, objects::StoredObjects, overlay,
+    Deployment, ShareFileConfig, StackConfig, deployment,
+    objects::StoredObjects,
+    overlay,
+    rights::{Services, StateMachineRole},
 };
 
 /// The one access key of the stack, and its secret.
@@ -60,6 +64,12 @@ pub enum StackError {
     /// The HTTP API's routes are wrong.
     #[error("preparing the HTTP API")]
     HttpApi(#[from] HttpApiError),
+    /// A policy is not understood.
+    #[error("reading the policies of the roles")]
+    Policies(#[from] local_iam::PolicyError),
+    /// A service may not take the role that it is to act in.
+    #[error("taking a role")]
+    Role(#[from] local_iam::Refusal),
     /// The workflow is not a valid state machine.
     #[error("creating the state machine")]
     Definition(#[from] local_states::DefinitionError),
@@ -98,6 +108,7 @@ pub struct Stack {
     lambda: Lambda,
     step_functions: StepFunctions,
     secrets: SecretStores,
+    guard: Guard,
     sftp: Server,
     sharefile: Option<local_sharefile::Server>,
     scheduler: Option<Mutex<Scheduler>>,
@@ -129,32 +140,57 @@ impl Stack {
         for bucket in &config.deployment.buckets {
             store.create_bucket(bucket).await?;
         }
+        let objects = StoredObjects(store.clone());
+        let athena = Athena::new(local_athena::Config {
+            account: account.clone(),
+            region: region.clone(),
+            data_dir: config.data_dir,
+            results: Arc::new(objects.clone()),
+            work_groups: config.deployment.work_groups.clone(),
+            concurrent_queries_max: config.concurrent_queries_max,
+        });
+        let secrets = SecretStores::new(&local_secrets::Config {
+            account: account.clone(),
+            region: region.clone(),
+        });
+        let services = Services { athena: athena.clone(), secrets: secrets.clone() };
+        let policies = Policies::read(&config.deployment.document)?;
+        let guard = Guard::new(policies, Arc::new(services), [ACCESS_KEY.0.to_owned()]);
+        let (functions, keys) = overlay::functions(
+            &config.deployment,
+            &config.functions_dir,
+            &aws,
+            &config.log_filter,
+            &guard,
+        )?;
         let lambda = Lambda::new(local_lambda::Config {
             account: account.clone(),
             region: region.clone(),
             log_dir: Some(log_dir),
             processes_max: config.processes_max,
-            ..local_lambda::Config::new(overlay::functions(
-                &config.deployment,
-                &config.functions_dir,
-                &aws,
-                &config.log_filter,
-            ))
+            ..local_lambda::Config::new(functions)
         })?;
-        let objects = Arc::new(StoredObjects(store.clone()));
-        let athena = Athena::new(local_athena::Config {
-            account: account.clone(),
+        let machine = &config.deployment.state_machine;
+        let role = StateMachineRole {
+            guard: guard.clone(),
+            role_arn: machine.role_arn.clone(),
+            key: guard.assume(Assumer::StateMachine(&machine.arn), &machine.role_arn)?,
             region: region.clone(),
-            data_dir: config.data_dir,
-            results: objects.clone(),
-            work_groups: config.deployment.work_groups.clone(),
-            concurrent_queries_max: config.concurrent_queries_max,
-        });
+            objects,
+            kms_key_arn: Some(
+                config.deployment.document["resources"]["aws:kms/key:Key"]
+                    .as_object()
+                    .and_then(|keys| keys.values().next()?["outputs"]["arn"].as_str())
+                    .unwrap_or_default()
+                    .to_owned(),
+            ),
+        };
         let step_functions = StepFunctions::new(local_states::Config {
             account: account.clone(),
             region: region.clone(),
             lambda_endpoint: aws.clone(),
-            objects,
+            objects: Arc::new(role.clone()),
+            roles: Arc::new(role),
         });
         let deployment::StateMachine { name, definition, role_arn, .. } =
             &config.deployment.state_machine;
@@ -176,11 +212,8 @@ impl Stack {
         })
         .await?;
 
-        let secrets = SecretStores::new(&local_secrets::Config {
-            account: account.clone(),
-            region: region.clone(),
-        });
-        let gateway = gateway(&athena, &step_functions, &secrets, &lambda, &store);
+        let gateway =
+            guard.protect(gateway(&athena, &step_functions, &secrets, &lambda, &store, &keys));
         let servers = vec![
             tokio::spawn(serve(aws_listener, gateway)),
             tokio::spawn(serve(api_listener, http_api)),
@@ -205,6 +238,7 @@ impl Stack {
             lambda,
             step_functions,
             secrets,
+            guard,
             sftp,
             sharefile,
             scheduler,
@@ -276,6 +310,11 @@ impl Stack {
         self.step_functions.start_execution(&self.endpoints.state_machine_arn, None, input)
     }
 
+    /// The guard, to see which rights were used.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
     /// Stops everything, the functions' processes first.
     pub async fn shutdown(self) {
         self.step_functions.shut_down();
@@ -302,12 +341,15 @@ fn gateway(
     secrets: &SecretStores,
     lambda: &Lambda,
     store: &Store,
+    keys: &[AccessKey],
 ) -> Router {
     let athena = local_athena::router(athena.clone());
     let step_functions = local_states::router(step_functions.clone());
     let secrets = local_secrets::router(secrets.clone());
     let (access_key, secret_key) = ACCESS_KEY;
-    let s3 = local_s3::fallback(store.clone(), &Credentials::new(access_key, secret_key));
+    let mut accepted = vec![Credentials::new(access_key, secret_key)];
+    accepted.extend(keys.iter().map(|key| Credentials::new(key.id.clone(), key.secret.clone())));
+    let s3 = local_s3::fallback(store.clone(), &accepted);
     let lambda = local_lambda::router(lambda.clone());
     Router::new().fallback(move |request: Request| {
         let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use job::view::{ProblemDetails, RunView, StartedRun};
-use local::{Stack, StackConfig, Usage};
+use local::{Guard, Stack, StackConfig, Usage};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -24,6 +24,10 @@ pub const RESULTS_BUCKET: &str = "athena-workflow-dev-results";
 /// The stack's work group, which is a job's if it names none.
 pub const WORK_GROUP: &str = "athena-workflow-dev";
 
+/// The developer's own access key.
+const DEVELOPER: &str =
+    "AWS4-HMAC-SHA256 Credential=test/20261123/us-east-1/any/aws4_request, Signature=none";
+
 /// How long a run is left alone between two looks: at first, and at the most. It grows with the run.
 const POLL_MIN: Duration = Duration::from_millis(50);
 const POLL_MAX: Duration = Duration::from_secs(2);
@@ -36,6 +40,7 @@ pub struct Scenario {
     stack: Stack,
     work: TempDir,
     http: reqwest::Client,
+    _reported: Reported,
 }
 
 /// What became of a job that was sent.
@@ -60,7 +65,8 @@ impl Scenario {
         let stack = Stack::start(config).await.unwrap_or_else(|error| {
             panic!("the stack starts: {}", job::error::Chain(&error));
         });
-        Self { stack, work, http: reqwest::Client::new() }
+        let _reported = Reported(stack.guard().clone());
+        Self { stack, work, http: reqwest::Client::new(), _reported }
     }
 
     /// The stack.
@@ -133,7 +139,11 @@ impl Scenario {
     }
 
     async fn call(&self, target: &str, request: &Value) -> Value {
-        let post = self.http.post(&self.stack.endpoints().aws).header("x-amz-target", target);
+        let post = self
+            .http
+            .post(&self.stack.endpoints().aws)
+            .header("x-amz-target", target)
+            .header("authorization", DEVELOPER);
         let answer = post.json(request).send().await.expect("the endpoint answers");
         answer.json().await.expect("an answer is JSON")
     }
@@ -297,5 +307,15 @@ fn list_files(root: &Path, directory: &Path, files: &mut Vec<String>) {
             let below = path.strip_prefix(root).expect("an entry is below its root");
             files.push(below.to_string_lossy().into_owned());
         }
+    }
+}
+
+/// What was used of the policies goes into the report over all tests.
+struct Reported(Guard);
+
+impl Drop for Reported {
+    fn drop(&mut self) {
+        let report = binaries().join("iam-report.jsonl");
+        self.0.report().append_to(&report).expect("a report can be written");
     }
 }

@@ -26,7 +26,8 @@ impl Bench {
         let store = Store::open(root.path()).await.unwrap();
         store.create_bucket("acme-queries").await.unwrap();
         store.create_bucket("acme-results").await.unwrap();
-        let router = local_s3::fallback(store.clone(), &local_s3::Credentials::new("test", "test"));
+        let router =
+            local_s3::fallback(store.clone(), &[local_s3::Credentials::new("test", "test")]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });

@@ -93,7 +93,7 @@ impl Scenario {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
                 let address = listener.local_addr().expect("a bound listener has an address");
                 sender.send((store.clone(), address)).expect("somebody waits");
-                let keys = local_s3::Credentials::new("test", "test");
+                let keys = [local_s3::Credentials::new("test", "test")];
                 axum::serve(listener, local_s3::fallback(store, &keys)).await.expect("it serves");
             });
         });

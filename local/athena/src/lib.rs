@@ -73,6 +73,20 @@ impl Athena {
         &self.0.faults
     }
 
+    /// The work group that a query runs in, if there is such a query.
+    pub fn work_group_of(&self, query_execution_id: &str) -> Option<String> {
+        let execution = self.0.execution(query_execution_id).ok()?;
+        Some(execution.request.work_group.clone())
+    }
+
+    /// The tables that a query names, each with its database; none if it is not a query that runs.
+    pub fn tables_of(&self, sql: &str, database: &str) -> Vec<(String, String)> {
+        match sql::parse(sql, &[]) {
+            Ok(sql::Statement::Query(query)) => sql::named_tables(&query.ast, database),
+            _ => Vec::new(),
+        }
+    }
+
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.0
     }

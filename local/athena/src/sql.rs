@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 pub(crate) use names::{OutputName, resolve_names};
-pub(crate) use tables::check_tables;
+pub(crate) use tables::{check_tables, named_tables};
 
 use crate::failure::{Failure, Kind, Position};
 use crate::show::Show;

@@ -14,6 +14,7 @@ async fn main() {
         name: "f".to_owned(),
         binary,
         environment: BTreeMap::new(),
+        credentials: local_lambda::Credentials::new("test", "test"),
         memory_mb: 128,
         timeout_seconds: 60,
         concurrency_max: 10,

@@ -18,6 +18,8 @@ pub struct Function {
     pub name: String,
     /// The executable to run.
     pub binary: PathBuf,
+    /// What it signs its requests with.
+    pub credentials: Credentials,
     /// The function's own variables. At most 4 KB, and none of the names that AWS keeps for itself.
     pub environment: BTreeMap<String, String>,
     /// The memory in MB, 128 to 10,240. It is reported and billed, not enforced.
@@ -26,6 +28,28 @@ pub struct Function {
     pub timeout_seconds: u64,
     /// The invocations under way beyond which AWS answers `TooManyRequestsException`.
     pub concurrency_max: usize,
+}
+
+/// An access key, as Lambda puts it into the environment of a function. `Debug` shows its id only.
+#[derive(Clone)]
+pub struct Credentials {
+    /// `AWS_ACCESS_KEY_ID`.
+    pub access_key_id: String,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret_access_key: String,
+    /// `AWS_SESSION_TOKEN`, which keys of a role have.
+    pub session_token: Option<String>,
+}
+
+impl Credentials {
+    /// An access key without a role.
+    pub fn new(access_key_id: impl Into<String>, secret_access_key: impl Into<String>) -> Self {
+        Self {
+            access_key_id: access_key_id.into(),
+            secret_access_key: secret_access_key.into(),
+            session_token: None,
+        }
+    }
 }
 
 /// The functions of an account and region, and the limits of the laptop they run on.

@@ -44,7 +44,7 @@ mod sandbox;
 mod transcript;
 mod usage;
 
-pub use config::{Config, Error, Function, Problem};
+pub use config::{Config, Credentials, Error, Function, Problem};
 pub use http_api::{HttpApi, HttpApiError, Route, http_api_router};
 pub use invoke_api::router;
 pub use invoke_error::InvokeError;

@@ -20,6 +20,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Without this, what is written in two pieces waits for an acknowledgement between them.
     let listener = listener.tap_io(|stream| _ = stream.set_nodelay(true));
     writeln!(std::io::stdout(), "http://{address}")?;
-    axum::serve(listener, fallback(store, &Credentials::new("test", "test"))).await?;
+    axum::serve(listener, fallback(store, &[Credentials::new("test", "test")])).await?;
     Ok(())
 }

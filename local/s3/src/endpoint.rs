@@ -28,7 +28,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::Store;
 use crate::traffic::Running;
 
-/// The one pair of keys that the endpoint accepts.
+/// A pair of keys that the endpoint accepts.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     access_key: String,
@@ -37,24 +37,27 @@ pub struct Credentials {
 
 impl Credentials {
     /// An access key and its secret.
-    pub fn new(access_key: impl Into<String>, secret_key: impl Into<String>) -> Self {
-        Self { access_key: access_key.into(), secret_key: SecretString::from(secret_key.into()) }
+    pub fn new(access_key: impl Into<String>, secret_key: impl Into<SecretString>) -> Self {
+        Self { access_key: access_key.into(), secret_key: secret_key.into() }
     }
 }
 
 /// The endpoint as a service of hyper and of tower. It answers path-style requests that are
-/// signed with these credentials, by header or in the URL, and refuses all others. Bodies are
+/// signed with one of these credentials, by header or in the URL, and refuses all others. Bodies are
 /// streamed in both directions.
-pub fn service(store: Store, credentials: &Credentials) -> S3Service {
+pub fn service(store: Store, credentials: &[Credentials]) -> S3Service {
     let mut builder = S3ServiceBuilder::new(Endpoint { store });
-    let secret_key = credentials.secret_key.expose_secret();
-    builder.set_auth(SimpleAuth::from_single(credentials.access_key.as_str(), secret_key));
+    let mut accepted = SimpleAuth::new();
+    for Credentials { access_key, secret_key } in credentials {
+        accepted.register(access_key.clone(), secret_key.expose_secret().into());
+    }
+    builder.set_auth(accepted);
     builder.build()
 }
 
 /// The endpoint as a router without routes of its own: merged into another one, it answers
 /// whatever that one does not.
-pub fn fallback(store: Store, credentials: &Credentials) -> Router {
+pub fn fallback(store: Store, credentials: &[Credentials]) -> Router {
     Router::new().fallback_service(HandleError::new(service(store, credentials), unanswered))
 }
 

@@ -20,7 +20,7 @@
 //! let store = Store::open("data").await?;
 //! store.create_bucket("results").await?;
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-//! axum::serve(listener, fallback(store, &Credentials::new("test", "test"))).await?;
+//! axum::serve(listener, fallback(store, &[Credentials::new("test", "test")])).await?;
 //! # Ok(())
 //! # }
 //! ```

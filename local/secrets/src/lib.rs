@@ -94,6 +94,11 @@ impl SecretStores {
         self.kept().parameters.put_secure(name, text.into()).map_err(Refused)
     }
 
+    /// The ARN of the secret with this name or ARN, if there is one.
+    pub fn secret_arn(&self, id: &str) -> Option<String> {
+        self.kept().secrets.arn_of(id)
+    }
+
     /// How often a value was asked for, in vain or not.
     pub fn reads(&self) -> u64 {
         self.kept().reads

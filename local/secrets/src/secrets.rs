@@ -243,6 +243,10 @@ impl Secrets {
     }
 
     /// The name behind a name, an ARN, or an ARN without its random end.
+    pub(crate) fn arn_of(&self, id: &str) -> Option<String> {
+        self.name_of(id).map(|name| self.by_name[name].arn.clone())
+    }
+
     fn name_of(&self, id: &str) -> Option<&str> {
         let Some(rest) = id.strip_prefix(&self.arn_prefix) else {
             return self.by_name.get_key_value(id).map(|(name, _)| name.as_str());

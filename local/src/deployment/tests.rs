@@ -41,6 +41,8 @@ fn a_function_is_deployed_as_the_file_says() {
     let expected = Function {
         name: "athena-workflow-dev-execute-single-query".to_owned(),
         arn: arn.to_owned(),
+        role_arn: "arn:aws:iam::000000000000:role/athena-workflow-dev-execute-single-query"
+            .to_owned(),
         invoke_arn: format!(
             "arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{arn}/invocations"
         ),

@@ -85,6 +85,7 @@ async fn main() -> std::io::Result<()> {
         region: "us-east-1".to_string(),
         lambda_endpoint: arguments.lambda,
         objects: Arc::new(Files { root: arguments.objects }),
+        roles: Arc::new(local_states::Unrestricted),
     });
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port));
     let listener = tokio::net::TcpListener::bind(address).await?;

@@ -24,6 +24,7 @@ use crate::lambda::Lambda;
 use crate::machine::{Event, Machine};
 use crate::objects::Objects;
 use crate::payload::{PAYLOAD_BYTES_MAX, Payload};
+use crate::roles::Roles;
 use crate::scope::Identity;
 
 /// Where the engine is and what it reaches.
@@ -37,6 +38,8 @@ pub struct Config {
     pub lambda_endpoint: String,
     /// Where item readers find objects.
     pub objects: Arc<dyn Objects>,
+    /// What state machines may do.
+    pub roles: Arc<dyn Roles>,
 }
 
 /// Why a state machine can not be created or changed.
@@ -68,6 +71,7 @@ struct Inner {
     place: Place,
     lambda: Lambda,
     objects: Arc<dyn Objects>,
+    roles: Arc<dyn Roles>,
     machines: Mutex<BTreeMap<String, StateMachine>>,
     executions: Mutex<Executions>,
     map_runs: Mutex<BTreeMap<String, Arc<MapRunRecord>>>,
@@ -130,6 +134,7 @@ impl StepFunctions {
         let inner = Inner {
             lambda: Lambda::new(&config.lambda_endpoint),
             objects: config.objects,
+            roles: config.roles,
             place: Place { account: config.account, region: config.region },
             machines: Mutex::default(),
             executions: Mutex::default(),

@@ -44,10 +44,14 @@ impl Lambda {
     }
 
     /// Calls a function and answers the result of the task, or the error of it.
-    pub(crate) async fn invoke(&self, invocation: &Invocation) -> Result<Value, Trouble> {
+    pub(crate) async fn invoke(
+        &self,
+        invocation: &Invocation,
+        authorization: Option<String>,
+    ) -> Result<Value, Trouble> {
         // The semaphore is never closed, so there is always a permit in the end.
         let _permit = self.calls.acquire().await;
-        let response = self.request(invocation).send().await.map_err(unreachable)?;
+        let response = self.request(invocation, authorization).send().await.map_err(unreachable)?;
         let status = response.status();
         let headers = response.headers().clone();
         let body = response.bytes().await.map_err(unreachable)?;
@@ -60,7 +64,11 @@ impl Lambda {
         Ok(result(&invocation.service, status.as_u16(), &headers, &body))
     }
 
-    fn request(&self, invocation: &Invocation) -> reqwest::RequestBuilder {
+    fn request(
+        &self,
+        invocation: &Invocation,
+        authorization: Option<String>,
+    ) -> reqwest::RequestBuilder {
         let mut url = format!(
             "{}/2015-03-31/functions/{}/invocations",
             self.endpoint,
@@ -75,6 +83,9 @@ impl Lambda {
             .post(url)
             .header("content-type", "application/json")
             .body(invocation.body.clone());
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
         let optional = [
             ("x-amz-invocation-type", &invocation.kind),
             ("x-amz-log-type", &invocation.log_type),
@@ -135,6 +146,8 @@ fn refused(status: u16, headers: &HeaderMap, body: &[u8]) -> Trouble {
         "{message} (Service: AWSLambda; Status Code: {status}; Error Code: {code}; \
          Request ID: {request_id}; Proxy: null)"
     );
+    // Step Functions has a name of its own for what the SDK has no exception for.
+    let code = if code == "AccessDeniedException" { "AWSLambdaException" } else { code };
     trouble(format!("Lambda.{code}"), cause)
 }
 
@@ -264,7 +277,7 @@ mod tests {
             client_context: None,
             service: Service::LambdaInvoke,
         };
-        let result = Lambda::new(&format!("http://{address}")).invoke(&invocation).await;
+        let result = Lambda::new(&format!("http://{address}")).invoke(&invocation, None).await;
         let error = result.map_err(|trouble| trouble.error);
         assert_eq!(error, Err(Some("Lambda.SdkClientException".to_string())));
     }

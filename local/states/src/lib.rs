@@ -49,6 +49,7 @@ mod machine;
 mod map_run;
 mod objects;
 mod payload;
+mod roles;
 mod scope;
 
 pub use api::router;
@@ -57,3 +58,4 @@ pub use definition::Definition;
 pub use diagnostic::{Diagnostic, Severity};
 pub use engine::{Config, DefinitionError, StartError, StepFunctions};
 pub use objects::{ObjectEntry, ObjectError, Objects};
+pub use roles::{Roles, Unrestricted};

@@ -26,7 +26,7 @@ impl Endpoint {
         let root = TempDir::new().expect("a directory");
         let store = Store::open(root.path()).await.expect("the store opens");
         store.create_bucket("bucket").await.expect("the bucket is created");
-        let keys = local_s3::Credentials::new("test", "test");
+        let keys = [local_s3::Credentials::new("test", "test")];
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let listener = listener.tap_io(|stream| _ = stream.set_nodelay(true));

@@ -82,3 +82,44 @@ impl Checker<'_> {
         Ok(())
     }
 }
+
+/// The tables that a query names, each with its database, in Athena's one catalog.
+pub(crate) fn named_tables(query: &Query, database: &str) -> Vec<(String, String)> {
+    let mut names = Names { database, scopes: Vec::new(), found: Vec::new() };
+    let _ = query.visit(&mut names);
+    names.found
+}
+
+struct Names<'a> {
+    database: &'a str,
+    scopes: Vec<Vec<String>>,
+    found: Vec<(String, String)>,
+}
+
+impl Visitor for Names<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.scopes.push(tables.map(|table| table.alias.name.value.to_lowercase()).collect());
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        self.scopes.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        let names = relation.0.iter().filter_map(|part| part.as_ident());
+        let names: Vec<String> = names.map(|ident| ident.value.to_lowercase()).collect();
+        let found = match names.as_slice() {
+            [table] if self.scopes.iter().flatten().any(|name| name == table) => None,
+            [table] => Some((self.database.to_owned(), table.clone())),
+            [.., database, table] => Some((database.clone(), table.clone())),
+            [] => None,
+        };
+        self.found.extend(found);
+        ControlFlow::Continue(())
+    }
+}

@@ -29,8 +29,12 @@ impl Setting<'_> {
         variables.extend(shared.clone());
         variables.extend(self.function.environment.clone());
         let mut set = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
-        set("AWS_ACCESS_KEY_ID", "test");
-        set("AWS_SECRET_ACCESS_KEY", "test");
+        let credentials = &self.function.credentials;
+        set("AWS_ACCESS_KEY_ID", &credentials.access_key_id);
+        set("AWS_SECRET_ACCESS_KEY", &credentials.secret_access_key);
+        if let Some(token) = &credentials.session_token {
+            set("AWS_SESSION_TOKEN", token);
+        }
         set("AWS_REGION", self.region);
         set("AWS_DEFAULT_REGION", self.region);
         set("AWS_EXECUTION_ENV", "AWS_Lambda_provided.al2023");

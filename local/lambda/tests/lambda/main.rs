@@ -30,6 +30,7 @@ fn function(name: &str) -> Function {
         name: name.to_owned(),
         binary: example("behaviours"),
         environment: BTreeMap::new(),
+        credentials: local_lambda::Credentials::new("test", "test"),
         memory_mb: 512,
         timeout_seconds: 20,
         concurrency_max: 1000,

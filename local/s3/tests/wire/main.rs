@@ -24,7 +24,7 @@ async fn endpoint() -> Endpoint {
     let store = Store::open(root.path()).await.expect("the store opens");
     store.create_bucket("results").await.expect("the bucket is created");
     let own = Router::new().route("/health", get(async || "well"));
-    let router = own.merge(fallback(store.clone(), &Credentials::new("test", "test")));
+    let router = own.merge(fallback(store.clone(), &[Credentials::new("test", "test")]));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     tokio::spawn(async move { axum::serve(listener, router).await });

@@ -104,6 +104,12 @@ impl StepFunctions {
     ) -> Result<Payload, Failure> {
         let source =
             std::mem::replace(&mut order.source, crate::map_run::Source::Items(Vec::new()));
+        let identity = &order.surroundings.identity;
+        let parent = identity.state_machine_arn.split('/').next().unwrap_or_default();
+        self.inner
+            .roles
+            .check(&identity.role_arn, "states:StartExecution", parent)
+            .map_err(|message| Failure::named("StepFunctions.AccessDeniedException", message))?;
         let items = items::read(source, &*self.inner.objects).await?;
         let definition =
             Arc::new(Definition { flow: Arc::clone(&order.processor), timeout_seconds: None });

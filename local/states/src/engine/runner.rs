@@ -70,8 +70,10 @@ impl StepFunctions {
                 return;
             }
             Action::Invoke { call, invocation } => {
+                let role_arn = &running.execution.identity.role_arn;
+                let authorization = self.inner.roles.authorization(role_arn);
                 let task = running.tasks.spawn(async move {
-                    let result = engine.inner.lambda.invoke(&invocation).await;
+                    let result = engine.inner.lambda.invoke(&invocation, authorization).await;
                     Event::TaskFinished { call, result }
                 });
                 (call, task)

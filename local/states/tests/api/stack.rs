@@ -22,6 +22,7 @@ pub(crate) struct Stack {
     url: String,
     http: reqwest::Client,
     objects: Arc<Store>,
+    roles: Arc::new(local_states::Unrestricted),
     functions: Arc<Functions>,
 }
 
