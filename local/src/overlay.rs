@@ -6,7 +6,7 @@
 //! | `AWS_ENDPOINT_URL` | not set: AWS itself | the address of the stack |
 //! | `AWS_LAMBDA_LOG_LEVEL` | `loggingConfig.applicationLogLevel`, set by Lambda | the filter that the stack is started with |
 //! | `AWS_LAMBDA_LOG_FORMAT` | `loggingConfig.logFormat`, set by Lambda | not set: text, for people |
-//! | credentials | of the function's role, set by Lambda | `test`, set by `local-lambda` |
+//! | credentials | of the function's role, set by Lambda | of the function's role, given out by `local-iam` |
 
 use std::path::Path;
 

@@ -37,8 +37,6 @@ pub(crate) struct StateMachineRole {
     pub(crate) key: AccessKey,
     pub(crate) region: String,
     pub(crate) objects: StoredObjects,
-    /// The key of the results bucket.
-    pub(crate) kms_key_arn: Option<String>,
 }
 
 impl Roles for StateMachineRole {
@@ -65,13 +63,7 @@ impl StateMachineRole {
 #[async_trait]
 impl Objects for StateMachineRole {
     async fn get(&self, bucket: &str, key: &str) -> Result<Bytes, ObjectError> {
-        let mut calls = vec![Call::new("s3:GetObject", format!("arn:aws:s3:::{bucket}/{key}"))];
-        if let Some(kms) = &self.kms_key_arn {
-            let service = format!("s3.{}.amazonaws.com", self.region);
-            let context = Context::new().with(ConditionKey::ViaService, service);
-            calls.push(Call { context, ..Call::new("kms:Decrypt", kms) });
-        }
-        self.check_all(&calls)?;
+        self.check_all(&self.guard.reading(bucket, key))?;
         self.objects.get(bucket, key).await
     }
 

@@ -170,31 +170,8 @@ impl Stack {
             processes_max: config.processes_max,
             ..local_lambda::Config::new(functions)
         })?;
-        let machine = &config.deployment.state_machine;
-        let role = StateMachineRole {
-            guard: guard.clone(),
-            role_arn: machine.role_arn.clone(),
-            key: guard.assume(Assumer::StateMachine(&machine.arn), &machine.role_arn)?,
-            region: region.clone(),
-            objects,
-            kms_key_arn: Some(
-                config.deployment.document["resources"]["aws:kms/key:Key"]
-                    .as_object()
-                    .and_then(|keys| keys.values().next()?["outputs"]["arn"].as_str())
-                    .unwrap_or_default()
-                    .to_owned(),
-            ),
-        };
-        let step_functions = StepFunctions::new(local_states::Config {
-            account: account.clone(),
-            region: region.clone(),
-            lambda_endpoint: aws.clone(),
-            objects: Arc::new(role.clone()),
-            roles: Arc::new(role),
-        });
-        let deployment::StateMachine { name, definition, role_arn, .. } =
-            &config.deployment.state_machine;
-        let state_machine_arn = step_functions.create_state_machine(name, definition, role_arn)?;
+        let (step_functions, state_machine_arn) =
+            step_functions(&config.deployment, &guard, &aws, objects)?;
         let http_api =
             local_lambda::http_api_router(lambda.clone(), http_api(&config.deployment.api)?)?;
         let sharefile = match config.sharefile {
@@ -332,6 +309,32 @@ impl Stack {
 /// A scheduler that a panic elsewhere has not made useless: nothing it does breaks off half way.
 fn lock(scheduler: &Mutex<Scheduler>) -> MutexGuard<'_, Scheduler> {
     scheduler.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Step Functions with the state machine, which acts in its role; and the state machine's ARN.
+fn step_functions(
+    deployment: &Deployment,
+    guard: &Guard,
+    aws: &str,
+    objects: StoredObjects,
+) -> Result<(StepFunctions, String), StackError> {
+    let deployment::StateMachine { name, arn, role_arn, definition } = &deployment.state_machine;
+    let role = StateMachineRole {
+        guard: guard.clone(),
+        role_arn: role_arn.clone(),
+        key: guard.assume(Assumer::StateMachine(arn), role_arn)?,
+        region: deployment.region.clone(),
+        objects,
+    };
+    let step_functions = StepFunctions::new(local_states::Config {
+        account: deployment.account.clone(),
+        region: deployment.region.clone(),
+        lambda_endpoint: aws.to_owned(),
+        objects: Arc::new(role.clone()),
+        roles: Arc::new(role),
+    });
+    let arn = step_functions.create_state_machine(name, definition, role_arn)?;
+    Ok((step_functions, arn))
 }
 
 /// One address for all of AWS: the request says whom it is for, as it does to a VPC endpoint.

@@ -39,13 +39,13 @@ async fn a_job_without_a_bucket_or_with_an_unknown_field_is_refused_with_every_p
 }
 
 #[tokio::test]
-async fn a_bucket_that_is_not_there_is_named() {
+async fn a_bucket_that_the_stack_may_not_read_is_named() {
     let scenario = Scenario::start().await;
     let mut job = scenario.job(&["a"]);
     job["query_index_bucket"] = json!("acme-nowhere");
     let (state, error, cause) = failed(scenario.run(&job).await);
-    assert_eq!((state.as_str(), error.as_str()), ("LoadQueries", "Query.NotFound"));
-    assert!(cause.contains("there is no bucket `acme-nowhere`"), "{cause}");
+    assert_eq!((state.as_str(), error.as_str()), ("LoadQueries", "Storage.Denied"));
+    assert!(cause.contains("arn:aws:s3:::acme-nowhere/queries/query_index.json"), "{cause}");
     scenario.end().await;
 }
 

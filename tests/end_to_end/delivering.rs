@@ -99,8 +99,8 @@ async fn sharefile_gets_one_complete_file_with_credentials_in_the_job_or_in_a_se
         "password": "partner",
     });
     let secrets = scenario.stack().secrets();
-    secrets.put_secret("sharefile/partner", credentials.to_string()).unwrap();
-    let by_reference = json!({ "sharefile_secret": "sharefile/partner" });
+    secrets.put_secret("athena-workflow/dev/sharefile/partner", credentials.to_string()).unwrap();
+    let by_reference = json!({ "sharefile_secret": "athena-workflow/dev/sharefile/partner" });
     for (folder, credentials) in [("inline", credentials), ("by reference", by_reference)] {
         let mut config = json!({
             "host": "acme.sharefile.com", "sharefile_folder": "home", "sharefile_path": folder,

@@ -7,6 +7,7 @@ mod command;
 mod delivering;
 mod many;
 mod memory;
+mod rights;
 mod running;
 mod schedules;
 mod secrets;

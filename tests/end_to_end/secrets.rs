@@ -261,12 +261,20 @@ async fn credentials_by_reference_are_nowhere() {
         .to_string()
     };
     let secrets = scenario.stack().secrets();
-    let arn = secrets.put_secret("sftp/partner", secret(PASSWORD)).unwrap();
-    secrets.put_parameter("/sftp/partner", secret(PASSWORD)).unwrap();
-    secrets.put_secret("sftp/wrong", secret(WRONG_PASSWORD)).unwrap();
-    secrets.put_secret("sftp/broken", format!("{{\"Password\": [{}]}}", json!(PASSWORD))).unwrap();
+    let arn = secrets.put_secret("athena-workflow/dev/sftp/partner", secret(PASSWORD)).unwrap();
+    secrets.put_parameter("/athena-workflow/dev/sftp/partner", secret(PASSWORD)).unwrap();
+    secrets.put_secret("athena-workflow/dev/sftp/wrong", secret(WRONG_PASSWORD)).unwrap();
+    secrets
+        .put_secret(
+            "athena-workflow/dev/sftp/broken",
+            format!("{{\"Password\": [{}]}}", json!(PASSWORD)),
+        )
+        .unwrap();
 
-    for (name, password) in [("sharefile/partner", PASSWORD), ("sharefile/wrong", WRONG_PASSWORD)] {
+    for (name, password) in [
+        ("athena-workflow/dev/sharefile/partner", PASSWORD),
+        ("athena-workflow/dev/sharefile/wrong", WRONG_PASSWORD),
+    ] {
         let secret = json!({
             "client_id": "partner", "client_secret": CLIENT_SECRET, "username": "partner",
             "password": password,
@@ -274,26 +282,40 @@ async fn credentials_by_reference_are_nowhere() {
         secrets.put_secret(name, secret.to_string()).unwrap();
     }
 
-    for good in ["sftp/partner", arn.as_str(), "ssm:/sftp/partner"] {
+    for good in
+        ["athena-workflow/dev/sftp/partner", arn.as_str(), "ssm:/athena-workflow/dev/sftp/partner"]
+    {
         check_delivered(&scenario.run(&job_with(&scenario, good)).await.unwrap());
     }
-    check_delivered(&scenario.run(&sharefile_job(&scenario, "sharefile/partner")).await.unwrap());
+    check_delivered(
+        &scenario
+            .run(&sharefile_job(&scenario, "athena-workflow/dev/sharefile/partner"))
+            .await
+            .unwrap(),
+    );
     assert_eq!(scenario.delivered(), ["inbox/one.csv", "sharefile/home/one.csv"]);
 
-    let view = scenario.run(&sharefile_job(&scenario, "sharefile/wrong")).await.unwrap();
+    let view = scenario
+        .run(&sharefile_job(&scenario, "athena-workflow/dev/sharefile/wrong"))
+        .await
+        .unwrap();
     check_failed(&view, "Transport.Auth");
 
-    let view = scenario.run(&job_with(&scenario, "sftp/wrong")).await.unwrap();
+    let view = scenario.run(&job_with(&scenario, "athena-workflow/dev/sftp/wrong")).await.unwrap();
     check_failed(&view, "Transport.Auth");
-    let view = scenario.run(&job_with(&scenario, "sftp/broken")).await.unwrap();
+    let view = scenario.run(&job_with(&scenario, "athena-workflow/dev/sftp/broken")).await.unwrap();
     let cause = check_failed(&view, "Secret.Invalid");
-    let expected = "reading the secret `sftp/broken`: its `Password` is not a text";
+    let expected =
+        "reading the secret `athena-workflow/dev/sftp/broken`: its `Password` is not a text";
     assert!(cause.contains(expected), "{cause}");
-    let view = scenario.run(&job_with(&scenario, "sftp/missing")).await.unwrap();
+    let view =
+        scenario.run(&job_with(&scenario, "athena-workflow/dev/sftp/missing")).await.unwrap();
     check_failed(&view, "Secret.NotFound");
-    secrets.faults().refuse_next(1, SecretFault::Deny);
-    let view = scenario.run(&job_with(&scenario, "sftp/denied")).await.unwrap();
-    check_failed(&view, "Secret.Denied");
+    secrets.put_secret("sftp/of-another-stack", secret(PASSWORD)).unwrap();
+    let view = scenario.run(&job_with(&scenario, "sftp/of-another-stack")).await.unwrap();
+    let cause = check_failed(&view, "Secret.Denied");
+    let expected = "is not authorized to perform: secretsmanager:GetSecretValue";
+    assert!(cause.contains(expected), "{cause}");
 
     check_places(&traces(&scenario).await, &credentials(key_lines), &[]);
     scenario.end().await;
@@ -367,13 +389,15 @@ async fn a_store_of_secrets_that_is_busy_is_waited_out_by_the_state_machine() {
     let secrets = scenario.stack().secrets();
     secrets
         .put_secret(
-            "sftp/partner",
+            "athena-workflow/dev/sftp/partner",
             json!({ "Username": "partner", "Password": PASSWORD }).to_string(),
         )
         .unwrap();
     // As often as one call asks, and once more.
     secrets.faults().refuse_next(5, SecretFault::Throttle);
-    check_delivered(&scenario.run(&job_with(&scenario, "sftp/partner")).await.unwrap());
+    check_delivered(
+        &scenario.run(&job_with(&scenario, "athena-workflow/dev/sftp/partner")).await.unwrap(),
+    );
     assert_eq!(scenario.usage("file-transporter").invocations, 2);
     assert_eq!(secrets.reads(), 6);
     scenario.end().await;

@@ -31,6 +31,13 @@ fn replace(resources: &mut Value, from: &str, to: &str) {
     machine["inputs"]["definition"] = serde_json::from_str(&definition.replace(from, to)).unwrap();
 }
 
+/// The same, and in what the workflow's role may do.
+fn replace_with_rights(resources: &mut Value, from: &str, to: &str) {
+    replace(resources, from, to);
+    let policy = &mut resources["aws:iam/rolePolicy:RolePolicy"]["athena-workflow-dev"];
+    *policy = serde_json::from_str(&policy.to_string().replace(from, to)).unwrap();
+}
+
 fn arn(binary: &str) -> String {
     format!("arn:aws:lambda:us-east-1:000000000000:function:athena-workflow-dev-{binary}")
 }
@@ -112,7 +119,7 @@ async fn a_route_that_is_missing_is_not_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_function_that_is_not_there_fails_the_state_that_calls_it() {
     let scenario = start(|resources| {
-        replace(resources, &arn("extract-s3-key"), &arn("extract-s3-keys"));
+        replace_with_rights(resources, &arn("extract-s3-key"), &arn("extract-s3-keys"));
     })
     .await;
     let cause = format!("Function not found: {}", arn("extract-s3-keys"));
@@ -140,23 +147,20 @@ async fn a_placeholder_with_the_value_of_another_fails_the_state_that_uses_it() 
         replace(resources, "'work_group': 'athena-workflow-dev'", "'work_group': 'primary-2'");
     })
     .await;
-    let cause = "WorkGroup primary-2 is not found.";
-    check_failure(scenario, "RunQueries", "Query.Failed", cause).await;
+    let cause = "athena:StartQueryExecution on resource: arn:aws:athena:us-east-1:000000000000:workgroup/primary-2";
+    check_failure(scenario, "RunQueries", "Query.Denied", cause).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_placeholder_that_is_left_fails_the_state_that_uses_it() {
     let scenario = start(|resources| {
         replace(resources, &arn("query-loader"), "${QueryLoaderFunctionArn}");
+        // It would be tried again for minutes.
+        replace(resources, "Lambda.AWSLambdaException", "Lambda.ServiceException");
     })
     .await;
-    check_failure(
-        scenario,
-        "LoadQueries",
-        "Lambda.ValidationException",
-        "${QueryLoaderFunctionArn}",
-    )
-    .await;
+    let cause = "${QueryLoaderFunctionArn}";
+    check_failure(scenario, "LoadQueries", "Lambda.AWSLambdaException", cause).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -179,8 +183,8 @@ async fn a_work_group_whose_bucket_is_not_there_fails_the_query() {
             json!("s3://athena-workflow-dev-result/athena/");
     })
     .await;
-    let cause = "Unable to verify/create output bucket athena-workflow-dev-result";
-    check_failure(scenario, "RunQueries", "Query.Failed", cause).await;
+    let cause = "s3:GetBucketLocation on resource: \"arn:aws:s3:::athena-workflow-dev-result\"";
+    check_failure(scenario, "RunQueries", "Query.Denied", cause).await;
 }
 
 #[tokio::test]

@@ -65,8 +65,8 @@ impl Scenario {
         let stack = Stack::start(config).await.unwrap_or_else(|error| {
             panic!("the stack starts: {}", job::error::Chain(&error));
         });
-        let _reported = Reported(stack.guard().clone());
-        Self { stack, work, http: reqwest::Client::new(), _reported }
+        let reported = Reported(stack.guard().clone());
+        Self { stack, work, http: reqwest::Client::new(), _reported: reported }
     }
 
     /// The stack.

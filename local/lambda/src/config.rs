@@ -11,7 +11,7 @@ use crate::function_name::is_function_name;
 
 /// One function: a binary built with `lambda_runtime`, and the settings it is deployed with.
 ///
-/// `Debug` shows the names of the variables without their values.
+/// `Debug` shows the names of the variables without their values, and of the credentials the id.
 #[derive(Clone)]
 pub struct Function {
     /// The function's name: letters, digits, `-` and `_`, at most 64.
@@ -30,7 +30,7 @@ pub struct Function {
     pub concurrency_max: usize,
 }
 
-/// An access key, as Lambda puts it into the environment of a function. `Debug` shows its id only.
+/// An access key, as Lambda puts it into the environment of a function.
 #[derive(Clone)]
 pub struct Credentials {
     /// `AWS_ACCESS_KEY_ID`.
@@ -108,6 +108,7 @@ impl fmt::Debug for Function {
             .debug_struct("Function")
             .field("name", &self.name)
             .field("binary", &self.binary)
+            .field("credentials", &self.credentials.access_key_id)
             .field("environment", &self.environment.keys())
             .field("memory_mb", &self.memory_mb)
             .field("timeout_seconds", &self.timeout_seconds)

@@ -1,5 +1,6 @@
 //! The tables that a query names: whether they exist, and where they are named if not.
 
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 
 use datafusion::catalog::SchemaProvider as _;
@@ -11,50 +12,76 @@ use crate::failure::{Failure, Kind, Position};
 
 /// Checks every table that a query names.
 pub(crate) fn check_tables(query: &Query, data: &DataDir, database: &str) -> Result<(), Failure> {
-    let mut checker = Checker { data, database, scopes: Vec::new() };
-    match query.visit(&mut checker) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(failure) => Err(failure),
+    let checker = Checker { data, database };
+    relations(query).iter().try_for_each(|idents| checker.check(idents))
+}
+
+/// The tables that a query names, each with its database.
+pub(crate) fn named_tables(query: &Query, database: &str) -> Vec<(String, String)> {
+    let named = relations(query).into_iter().filter_map(|idents| {
+        let mut names = idents.into_iter().rev().map(|ident| ident.value.to_lowercase());
+        let table = names.next()?;
+        Some((names.next().unwrap_or_else(|| database.to_owned()), table))
+    });
+    named.collect()
+}
+
+/// The names of all relations of a query that are not names which `WITH` gives.
+fn relations(query: &Query) -> Vec<Vec<Ident>> {
+    let mut relations = Relations::default();
+    let ControlFlow::Continue(()) = query.visit(&mut relations);
+    relations.found
+}
+
+#[derive(Default)]
+struct Relations {
+    /// The names that `WITH` gives, innermost last.
+    scopes: Vec<Vec<String>>,
+    found: Vec<Vec<Ident>>,
+}
+
+impl Visitor for Relations {
+    type Break = Infallible;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Infallible> {
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.scopes.push(tables.map(|table| table.alias.name.value.to_lowercase()).collect());
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<Infallible> {
+        self.scopes.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Infallible> {
+        let idents = relation.0.iter().filter_map(|part| part.as_ident());
+        let idents: Vec<Ident> = idents.cloned().collect();
+        let is_given = match idents.as_slice() {
+            [name] => {
+                let name = name.value.to_lowercase();
+                self.scopes.iter().flatten().any(|given| *given == name)
+            }
+            _ => false,
+        };
+        if !is_given {
+            self.found.push(idents);
+        }
+        ControlFlow::Continue(())
     }
 }
 
 struct Checker<'a> {
     data: &'a DataDir,
     database: &'a str,
-    /// The names that `WITH` gives, innermost last.
-    scopes: Vec<Vec<String>>,
-}
-
-impl Visitor for Checker<'_> {
-    type Break = Failure;
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Failure> {
-        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.scopes.push(tables.map(|table| table.alias.name.value.to_lowercase()).collect());
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<Failure> {
-        self.scopes.pop();
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Failure> {
-        let idents: Vec<&Ident> = relation.0.iter().filter_map(|part| part.as_ident()).collect();
-        match self.check(&idents) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(failure) => ControlFlow::Break(failure),
-        }
-    }
 }
 
 impl Checker<'_> {
-    fn check(&self, idents: &[&Ident]) -> Result<(), Failure> {
+    fn check(&self, idents: &[Ident]) -> Result<(), Failure> {
         let names: Vec<String> = idents.iter().map(|ident| ident.value.to_lowercase()).collect();
         let at = idents.first().and_then(|ident| position(ident.span.start));
         let at = at.unwrap_or(Position { line: 1, column: 1 });
         let (catalog, database, table) = match names.as_slice() {
-            [table] if self.scopes.iter().flatten().any(|name| name == table) => return Ok(()),
             [table] => (CATALOG, self.database, table),
             [database, table] => (CATALOG, database.as_str(), table),
             [catalog, database, table] => (catalog.as_str(), database.as_str(), table),
@@ -80,46 +107,5 @@ impl Checker<'_> {
             return Err(Failure::at(Kind::TableNotFound, at, message));
         }
         Ok(())
-    }
-}
-
-/// The tables that a query names, each with its database, in Athena's one catalog.
-pub(crate) fn named_tables(query: &Query, database: &str) -> Vec<(String, String)> {
-    let mut names = Names { database, scopes: Vec::new(), found: Vec::new() };
-    let _ = query.visit(&mut names);
-    names.found
-}
-
-struct Names<'a> {
-    database: &'a str,
-    scopes: Vec<Vec<String>>,
-    found: Vec<(String, String)>,
-}
-
-impl Visitor for Names<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.scopes.push(tables.map(|table| table.alias.name.value.to_lowercase()).collect());
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
-        self.scopes.pop();
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        let names = relation.0.iter().filter_map(|part| part.as_ident());
-        let names: Vec<String> = names.map(|ident| ident.value.to_lowercase()).collect();
-        let found = match names.as_slice() {
-            [table] if self.scopes.iter().flatten().any(|name| name == table) => None,
-            [table] => Some((self.database.to_owned(), table.clone())),
-            [.., database, table] => Some((database.clone(), table.clone())),
-            [] => None,
-        };
-        self.found.extend(found);
-        ControlFlow::Continue(())
     }
 }

@@ -22,7 +22,6 @@ pub(crate) struct Stack {
     url: String,
     http: reqwest::Client,
     objects: Arc<Store>,
-    roles: Arc::new(local_states::Unrestricted),
     functions: Arc<Functions>,
 }
 
@@ -38,6 +37,7 @@ impl Stack {
             region: "us-east-1".to_string(),
             lambda_endpoint: serve(lambda).await,
             objects: Arc::clone(&objects) as Arc<dyn Objects>,
+            roles: Arc::new(local_states::Unrestricted),
         });
         Self {
             url: serve(router(engine.clone())).await,

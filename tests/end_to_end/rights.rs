@@ -1,0 +1,44 @@
+//! A right that the Pulumi program does not give is missed by a run, and named.
+
+use end_to_end::Scenario;
+use serde_json::Value;
+
+/// Runs a job over a stack in which a role of a function lacks a statement.
+async fn check(function: &str, sid: &str, expected: (&str, &str), action: &str) {
+    let scenario = Scenario::start_with(|config| {
+        let role = format!("athena-workflow-dev-{function}");
+        let policies =
+            &mut config.deployment.document["resources"]["aws:iam/rolePolicy:RolePolicy"];
+        let statements = &mut policies[role]["inputs"]["policy"]["Statement"];
+        let Value::Array(statements) = statements else { panic!("{function} has no statements") };
+        let count = statements.len();
+        statements.retain(|statement| statement["Sid"] != sid);
+        assert_eq!(statements.len(), count - 1, "{function} has no `{sid}`");
+    })
+    .await;
+    scenario.put_query("a", "SELECT r_name FROM region").await;
+    let view = scenario.run(&scenario.job(&["a"])).await.unwrap();
+    let failure = view.failure.unwrap_or_else(|| panic!("{function} does not need `{sid}`"));
+    assert_eq!((failure.state.as_str(), failure.error.as_str()), expected, "{}", failure.cause);
+    for told in [
+        format!("is not authorized to perform: {action} on resource: "),
+        format!("because no identity-based policy allows the {action} action"),
+    ] {
+        assert!(failure.cause.contains(&told), "{}", failure.cause);
+    }
+    scenario.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_is_missing_fails_the_run_and_is_named() {
+    let load = ("LoadQueries", "Storage.Denied");
+    check("query-loader", "ReadQueries", load, "s3:GetObject").await;
+    check("query-loader", "WritePlan", load, "s3:PutObject").await;
+    check("query-loader", "EncryptInS3", load, "kms:Decrypt").await;
+    let run = ("RunQueries", "Query.Denied");
+    check("execute-single-query", "RunQueries", run, "athena:StartQueryExecution").await;
+    check("execute-single-query", "ReadTables", run, "glue:GetTable").await;
+    check("execute-single-query", "LocateResults", run, "s3:GetBucketLocation").await;
+    let transport = ("TransportFile", "Storage.Denied");
+    check("file-transporter", "ReadResults", transport, "s3:GetObject").await;
+}
