@@ -115,15 +115,8 @@ impl Pool {
         transcript: &Arc<Mutex<Transcript>>,
         limit: Duration,
     ) -> Result<Sandbox, Fault> {
-        let shared = self.shared_variables();
-        let mut sandbox = Sandbox::start(
-            &self.function,
-            &self.region,
-            &shared.variables,
-            shared.generation,
-            Arc::clone(transcript),
-        )
-        .await?;
+        let mut sandbox =
+            Sandbox::start(&self.function, &self.region, Arc::clone(transcript)).await?;
         let ready = timeout(limit, sandbox.ready()).await;
         sandbox.drain_output();
         ready.unwrap_or(Err(Fault::TimedOut { limit }))?;

@@ -108,16 +108,6 @@ impl Lambda {
         Ok(Self { inner: Arc::new(Inner { account, region, pools, event_retry_waits, closing }) })
     }
 
-    /// Sets the variables that every function gets besides its own, which take precedence: endpoints, for
-    /// the most part, which are known only once their ports are bound. As with a changed configuration on
-    /// AWS, no later invocation meets a process that was started before.
-    pub fn set_environment(&self, variables: BTreeMap<String, String>) {
-        let variables = Arc::new(variables);
-        for pool in self.inner.pools.values() {
-            pool.set_shared_variables(Arc::clone(&variables));
-        }
-    }
-
     /// Runs a function and waits for its answer (`RequestResponse`). The function goes on when the caller
     /// stops waiting, as on AWS. An empty payload becomes `{}`.
     ///

@@ -13,8 +13,6 @@
 //! use local_lambda::{Config, HttpApi, Lambda, Route, http_api_router};
 //!
 //! let lambda = Lambda::new(Config::new(vec![load]))?;
-//! lambda.set_environment([("AWS_ENDPOINT_URL".into(), "http://127.0.0.1:4566".into())].into());
-//!
 //! let answer = lambda.invoke("load", "{}".into(), false).await?;
 //! assert!(!answer.function_error);
 //!

@@ -1,6 +1,5 @@
 //! The processes of one function.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,16 +21,8 @@ pub(crate) struct Pool {
     pub(crate) processes: Semaphore,
     processes_max: usize,
     idle: Mutex<Vec<Sandbox>>,
-    shared: Mutex<SharedVariables>,
     in_flight: AtomicUsize,
     usage: Mutex<Usage>,
-}
-
-/// The variables that every function gets besides its own, and how often they have changed.
-#[derive(Clone, Default)]
-pub(crate) struct SharedVariables {
-    pub(crate) generation: u64,
-    pub(crate) variables: Arc<BTreeMap<String, String>>,
 }
 
 impl Pool {
@@ -51,7 +42,6 @@ impl Pool {
             processes: Semaphore::new(processes_max),
             processes_max,
             idle: Mutex::default(),
-            shared: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             usage: Mutex::new(usage),
         }
@@ -67,12 +57,11 @@ impl Pool {
         None
     }
 
-    /// The most recently used idle process whose environment is still current.
+    /// The most recently used idle process.
     pub(crate) fn take_idle(&self) -> Option<Sandbox> {
-        let generation = self.shared_variables().generation;
         let mut idle = locked(&self.idle);
         while let Some(mut sandbox) = idle.pop() {
-            if sandbox.generation == generation && sandbox.is_alive() {
+            if sandbox.is_alive() {
                 return Some(sandbox);
             }
         }
@@ -82,18 +71,6 @@ impl Pool {
     /// Keeps a process warm for the next invocation.
     pub(crate) fn give_back(&self, sandbox: Sandbox) {
         locked(&self.idle).push(sandbox);
-    }
-
-    pub(crate) fn shared_variables(&self) -> SharedVariables {
-        locked(&self.shared).clone()
-    }
-
-    /// Replaces the shared variables. Processes that have the old ones get no further invocation.
-    pub(crate) fn set_shared_variables(&self, variables: Arc<BTreeMap<String, String>>) {
-        let mut shared = locked(&self.shared);
-        *shared = SharedVariables { generation: shared.generation + 1, variables };
-        drop(shared);
-        self.stop_idle();
     }
 
     pub(crate) fn stop_idle(&self) {

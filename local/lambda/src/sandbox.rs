@@ -3,7 +3,6 @@
 mod output;
 mod variables;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -28,8 +27,6 @@ const LAST_WORDS_WAIT: Duration = Duration::from_secs(2);
 /// A running process and all that belongs to it. Dropping it kills the process and whatever that started.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
-    /// Which environment the process was started with.
-    pub(crate) generation: u64,
     pub(crate) transcript: Arc<Mutex<Transcript>>,
     child: Child,
     /// The process and all that it started.
@@ -53,8 +50,6 @@ impl Sandbox {
     pub(crate) async fn start(
         function: &Function,
         region: &str,
-        shared: &BTreeMap<String, String>,
-        generation: u64,
         transcript: Arc<Mutex<Transcript>>,
     ) -> Result<Self, Fault> {
         let not_started = |error: io::Error| Fault::NotStarted {
@@ -73,7 +68,7 @@ impl Sandbox {
         };
         let child = Command::new(&function.binary)
             .env_clear()
-            .envs(setting.variables(shared))
+            .envs(setting.variables())
             .current_dir(task_root)
             .stdin(Stdio::null())
             .stdout(writer.try_clone().map_err(not_started)?)
@@ -83,16 +78,7 @@ impl Sandbox {
             .spawn()
             .map_err(not_started)?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Ok(Self {
-            generation,
-            transcript,
-            child,
-            group,
-            runtime_api,
-            waiting: None,
-            output,
-            _scratch: scratch,
-        })
+        Ok(Self { transcript, child, group, runtime_api, waiting: None, output, _scratch: scratch })
     }
 
     /// Waits until the process asks for an invocation.

@@ -16,9 +16,9 @@ pub(super) struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    /// The variables of one process: what AWS sets unless a function has its own value, the variables all
-    /// functions share, the function's own, and last those that Lambda keeps for itself.
-    pub(super) fn variables(&self, shared: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    /// The variables of one process: what AWS sets unless a function has its own value, the
+    /// function's own, and last those that Lambda keeps for itself.
+    pub(super) fn variables(&self) -> BTreeMap<String, String> {
         let mut variables = BTreeMap::new();
         let mut set = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
         set("LANG", "en_US.UTF-8");
@@ -26,7 +26,6 @@ impl Setting<'_> {
         set("TZ", ":UTC");
         // Every environment on AWS has a /tmp of its own. Here it is a directory of its own.
         set("TMPDIR", &self.scratch.display().to_string());
-        variables.extend(shared.clone());
         variables.extend(self.function.environment.clone());
         let mut set = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
         let credentials = &self.function.credentials;

@@ -1,6 +1,6 @@
 //! How many processes there are, and when they end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -62,35 +62,6 @@ async fn an_invocation_beyond_the_concurrency_is_refused() {
     assert_eq!(slept.payload, r#""awake""#);
     stack.process().await;
     assert_eq!(stack.lambda.usage()["f"].throttles, 1);
-}
-
-#[tokio::test]
-async fn a_changed_environment_replaces_warm_processes() {
-    let stack = Stack::of(function("f"));
-    let before = stack.process().await;
-    stack.lambda.set_environment(BTreeMap::from([(
-        "ENDPOINT".to_owned(),
-        "http://127.0.0.1:1".to_owned(),
-    )]));
-    let variables = stack.answer(json!({"do": "environment"})).await;
-    assert_eq!(variables["ENDPOINT"], json!("http://127.0.0.1:1"));
-    eventually("the end of the old process", || !is_running(&before)).await;
-}
-
-#[tokio::test]
-async fn a_process_that_was_busy_during_a_change_is_not_used_again() {
-    let dir = tempfile::tempdir().expect("a directory can be made");
-    let file = dir.path().join("done");
-    let stack = Stack::of(function("f"));
-    let before = stack.process().await;
-    let lambda = stack.lambda.clone();
-    let payload = json!({"do": "write_later", "file": file, "milliseconds": 500}).to_string();
-    let busy = tokio::spawn(async move { lambda.invoke("f", payload.into(), false).await });
-    eventually("the second invocation", || stack.log().matches("START").count() == 2).await;
-    stack.lambda.set_environment(BTreeMap::new());
-    busy.await.expect("the task ends").expect("the function is run");
-    assert!(file.exists());
-    assert_ne!(stack.process().await, before);
 }
 
 #[tokio::test]
