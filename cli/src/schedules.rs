@@ -54,7 +54,7 @@ fn start(stack: &Stack, firing: &Firing, terminal: &mut Terminal<'_>) {
         terminal.note(report::stand_in(&stand_in));
         input = job.document().to_string();
     }
-    match stack.start_run(&input) {
+    match stack.start_scheduled(schedule, &input) {
         Ok(execution) => {
             let run_id = execution.rsplit(':').next().unwrap_or_default();
             terminal.note(format_args!("{name}: run {run_id}"));

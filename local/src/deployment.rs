@@ -13,6 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use local_athena::WorkGroup;
+use local_iam::{Policies, PolicyError};
 use local_scheduler::Schedule;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
@@ -32,10 +33,8 @@ const WORK_GROUP: &str = "aws:athena/workgroup:Workgroup";
 const DEV: &str = include_str!("../../infra/stacks/dev.json");
 
 /// A stack as the Pulumi program deploys it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Deployment {
-    /// The whole file.
-    pub document: Value,
     /// The account, 12 digits.
     pub account: String,
     /// The region.
@@ -54,8 +53,10 @@ pub struct Deployment {
     pub results_bucket: String,
     /// Athena's work groups, beside `primary`.
     pub work_groups: Vec<WorkGroup>,
-    /// What starts runs by itself. Each acts in a role of its own, which is not looked at here.
+    /// What starts runs by itself.
     pub schedules: Vec<Schedule>,
+    /// Who may do what.
+    pub policies: Policies,
 }
 
 /// A Lambda.
@@ -103,6 +104,9 @@ pub enum DeploymentError {
     /// Resources are missing, or do not fit together.
     #[error("{}", list(.0))]
     Faults(Vec<Fault>),
+    /// A policy is not understood.
+    #[error("reading the policies of the roles")]
+    Policies(#[from] PolicyError),
 }
 
 fn list(faults: &[Fault]) -> String {
@@ -162,7 +166,6 @@ impl Deployment {
         let schedules = schedules::read(&mut reader, state_machine.as_ref());
         match (reader.faults(), state_machine, api) {
             (faults, Some(state_machine), Some(api)) if faults.is_empty() => Ok(Self {
-                document,
                 account,
                 region,
                 functions,
@@ -173,6 +176,7 @@ impl Deployment {
                 results_bucket: outputs.results_bucket,
                 work_groups,
                 schedules,
+                policies: Policies::read(&document)?,
             }),
             (faults, _, _) => Err(DeploymentError::Faults(faults)),
         }

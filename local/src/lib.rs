@@ -32,5 +32,5 @@ pub use local_sharefile::{
 pub use crate::{
     config::{ShareFileConfig, StackConfig},
     deployment::{Deployment, DeploymentError},
-    stack::{Endpoints, Stack, StackError},
+    stack::{Endpoints, FiringError, Stack, StackError},
 };

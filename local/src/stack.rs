@@ -1,6 +1,7 @@
 //! The stack: started, looked at, stopped.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -11,10 +12,10 @@ use std::{
 use axum::{Router, extract::Request, response::Response, serve::ListenerExt as _};
 use jiff::Timestamp;
 use local_athena::Athena;
-use local_iam::{AccessKey, Assumer, Guard, Policies};
+use local_iam::{AccessKey, Assumer, Call, Guard, Refusal};
 use local_lambda::{HttpApi, HttpApiError, Lambda, Route};
 use local_s3::{Credentials, Store, StoreError};
-use local_scheduler::{Firing, Scheduler};
+use local_scheduler::{Firing, Schedule, Scheduler};
 use local_secrets::SecretStores;
 use local_sftp::Server;
 use local_states::{StartError, StepFunctions};
@@ -64,12 +65,9 @@ pub enum StackError {
     /// The HTTP API's routes are wrong.
     #[error("preparing the HTTP API")]
     HttpApi(#[from] HttpApiError),
-    /// A policy is not understood.
-    #[error("reading the policies of the roles")]
-    Policies(#[from] local_iam::PolicyError),
     /// A service may not take the role that it is to act in.
     #[error("taking a role")]
-    Role(#[from] local_iam::Refusal),
+    Role(#[from] Refusal),
     /// The workflow is not a valid state machine.
     #[error("creating the state machine")]
     Definition(#[from] local_states::DefinitionError),
@@ -79,6 +77,17 @@ pub enum StackError {
     /// The ShareFile account did not start.
     #[error("starting the ShareFile account")]
     ShareFile(#[from] local_sharefile::Error),
+}
+
+/// Why a schedule starts no run.
+#[derive(Debug, thiserror::Error)]
+pub enum FiringError {
+    /// Its role does not let it.
+    #[error("starting a run in the schedule's role")]
+    Denied(#[from] Refusal),
+    /// Step Functions does not take its input.
+    #[error("starting a run")]
+    Start(#[from] StartError),
 }
 
 /// Where the stack can be reached.
@@ -112,6 +121,8 @@ pub struct Stack {
     sftp: Server,
     sharefile: Option<local_sharefile::Server>,
     scheduler: Option<Mutex<Scheduler>>,
+    /// What schedules act with, by the ARNs of their roles.
+    schedule_keys: BTreeMap<String, AccessKey>,
     servers: Vec<JoinHandle<()>>,
 }
 
@@ -154,8 +165,7 @@ impl Stack {
             region: region.clone(),
         });
         let services = Services { athena: athena.clone(), secrets: secrets.clone() };
-        let policies = Policies::read(&config.deployment.document)?;
-        let guard = Guard::new(policies, Arc::new(services), [ACCESS_KEY.0.to_owned()]);
+        let guard = guard(&config.deployment, services);
         let (functions, keys) = overlay::functions(
             &config.deployment,
             &config.functions_dir,
@@ -172,8 +182,8 @@ impl Stack {
         })?;
         let (step_functions, state_machine_arn) =
             step_functions(&config.deployment, &guard, &aws, objects)?;
-        let http_api =
-            local_lambda::http_api_router(lambda.clone(), http_api(&config.deployment.api)?)?;
+        let schedule_keys = schedule_keys(&config.deployment.schedules, &guard)?;
+        let http_api = http_api(&config.deployment.api, &lambda, &guard)?;
         let sharefile = match config.sharefile {
             Some(sharefile) => Some(start_sharefile(sharefile, &config.delivery_dir).await?),
             None => None,
@@ -219,6 +229,7 @@ impl Stack {
             sftp,
             sharefile,
             scheduler,
+            schedule_keys,
             servers,
         })
     }
@@ -273,18 +284,23 @@ impl Stack {
         lock(self.scheduler.as_ref()?).next()
     }
 
-    /// What the schedules fire up to `now` and was not told yet, for [`start_run`](Self::start_run).
+    /// What the schedules fire up to `now` and was not told yet, for
+    /// [`start_scheduled`](Self::start_scheduled).
     pub fn due(&self, now: Timestamp) -> Vec<Firing> {
         self.scheduler.as_ref().map(|scheduler| lock(scheduler).due(now)).unwrap_or_default()
     }
 
-    /// Starts a run as a schedule does, past the API, and answers the ARN of the execution.
+    /// Starts a run as a schedule does, in its role and past the API, and answers the ARN of the
+    /// execution. The input is that of a firing, or what stands in for it on a laptop.
     ///
     /// # Errors
     ///
-    /// When Step Functions does not take `input`.
-    pub fn start_run(&self, input: &str) -> Result<String, StartError> {
-        self.step_functions.start_execution(&self.endpoints.state_machine_arn, None, input)
+    /// When the role does not allow it, or Step Functions does not take `input`.
+    pub fn start_scheduled(&self, schedule: &Schedule, input: &str) -> Result<String, FiringError> {
+        let state_machine = &self.endpoints.state_machine_arn;
+        let key = self.schedule_keys.get(&schedule.role_arn).ok_or(Refusal::UnknownKey)?;
+        self.guard.authorize(&key.id, &[Call::new("states:StartExecution", state_machine)])?;
+        Ok(self.step_functions.start_execution(state_machine, None, input)?)
     }
 
     /// The guard, to see which rights were used.
@@ -311,6 +327,12 @@ fn lock(scheduler: &Mutex<Scheduler>) -> MutexGuard<'_, Scheduler> {
     scheduler.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The deployed policies, enforced on everybody but the developer.
+fn guard(deployment: &Deployment, services: Services) -> Guard {
+    let (developer, _) = ACCESS_KEY;
+    Guard::new(deployment.policies.clone(), Arc::new(services), [developer.to_owned()])
+}
+
 /// Step Functions with the state machine, which acts in its role; and the state machine's ARN.
 fn step_functions(
     deployment: &Deployment,
@@ -335,6 +357,19 @@ fn step_functions(
     });
     let arn = step_functions.create_state_machine(name, definition, role_arn)?;
     Ok((step_functions, arn))
+}
+
+/// Takes the role of each schedule, as EventBridge Scheduler does to see that it can.
+fn schedule_keys(
+    schedules: &[Schedule],
+    guard: &Guard,
+) -> Result<BTreeMap<String, AccessKey>, Refusal> {
+    let keys = schedules.iter().map(|schedule| {
+        let key =
+            guard.assume(Assumer::ScheduleGroup(&schedule.group_arn()), &schedule.role_arn)?;
+        Ok((schedule.role_arn.clone(), key))
+    });
+    keys.collect()
 }
 
 /// One address for all of AWS: the request says whom it is for, as it does to a VPC endpoint.
@@ -369,15 +404,22 @@ fn gateway(
 
 /// The HTTP API as it is deployed, but for who may call it: whoever reaches the port may. What a
 /// route asks for on AWS is in its `authorization`, and would be checked in front of this.
-fn http_api(deployed: &deployment::Api) -> Result<HttpApi, HttpApiError> {
+fn http_api(
+    deployed: &deployment::Api,
+    lambda: &Lambda,
+    guard: &Guard,
+) -> Result<Router, HttpApiError> {
     let routes = deployed.routes.iter().map(|deployed| {
         let route = Route::new(&deployed.key, &deployed.function)?;
-        Ok(if deployed.is_permitted { route } else { route.without_permission() })
+        let call = Call::new("lambda:InvokeFunction", lambda.arn(&deployed.function));
+        let decided = guard.authorize_service("apigateway.amazonaws.com", &deployed.arn, call);
+        Ok(if decided.is_ok() { route } else { route.without_permission() })
     });
-    Ok(HttpApi {
+    let api = HttpApi {
         integration_timeout: Duration::from_millis(deployed.timeout_milliseconds),
         ..HttpApi::new(&deployed.id, routes.collect::<Result<_, HttpApiError>>()?)
-    })
+    };
+    local_lambda::http_api_router(lambda.clone(), api)
 }
 
 /// Unfinished uploads are in the same file system as the folders, so that a file appears at once.

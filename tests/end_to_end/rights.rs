@@ -1,19 +1,23 @@
 //! A right that the Pulumi program does not give is missed by a run, and named.
 
-use end_to_end::Scenario;
+use end_to_end::{Scenario, dev_with};
+use job::error::Chain;
 use serde_json::Value;
+
+/// Takes a statement away from the role of a function.
+fn remove(resources: &mut Value, function: &str, sid: &str) {
+    let role = format!("athena-workflow-dev-{function}");
+    let policy = &mut resources["aws:iam/rolePolicy:RolePolicy"][role]["inputs"]["policy"];
+    let statements = policy["Statement"].as_array_mut().unwrap();
+    let count = statements.len();
+    statements.retain(|statement| statement["Sid"] != sid);
+    assert_eq!(statements.len(), count - 1, "{function} has no `{sid}`");
+}
 
 /// Runs a job over a stack in which a role of a function lacks a statement.
 async fn check(function: &str, sid: &str, expected: (&str, &str), action: &str) {
     let scenario = Scenario::start_with(|config| {
-        let role = format!("athena-workflow-dev-{function}");
-        let policies =
-            &mut config.deployment.document["resources"]["aws:iam/rolePolicy:RolePolicy"];
-        let statements = &mut policies[role]["inputs"]["policy"]["Statement"];
-        let Value::Array(statements) = statements else { panic!("{function} has no statements") };
-        let count = statements.len();
-        statements.retain(|statement| statement["Sid"] != sid);
-        assert_eq!(statements.len(), count - 1, "{function} has no `{sid}`");
+        config.deployment = dev_with(|resources| remove(resources, function, sid));
     })
     .await;
     scenario.put_query("a", "SELECT r_name FROM region").await;
@@ -41,4 +45,17 @@ async fn a_statement_that_is_missing_fails_the_run_and_is_named() {
     check("execute-single-query", "LocateResults", run, "s3:GetBucketLocation").await;
     let transport = ("TransportFile", "Storage.Denied");
     check("file-transporter", "ReadResults", transport, "s3:GetObject").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schedule_without_the_right_to_start_runs_starts_none() {
+    let scenario = Scenario::start_with(|config| {
+        config.deployment = dev_with(|resources| remove(resources, "schedules", "StartRuns"));
+    })
+    .await;
+    let schedule = &scenario.stack().deployment().schedules[0];
+    let refused = scenario.stack().start_scheduled(schedule, "{}").unwrap_err();
+    let told = "because no identity-based policy allows the states:StartExecution action";
+    assert!(Chain(&refused).to_string().contains(told), "{refused}");
+    scenario.end().await;
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use end_to_end::{RESULTS_BUCKET, Scenario, WORK_GROUP, wait_for_queries};
+use end_to_end::{RESULTS_BUCKET, Scenario, WORK_GROUP, dev_with, wait_for_queries};
 use job::{
     record::{Manifest, QueryRecord, QueryState},
     view::{RunState, RunView},
@@ -205,16 +205,17 @@ async fn a_large_run_that_fails_names_the_query_and_its_error() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_work_group_that_enforces_nothing_leaves_the_place_of_the_results_to_the_run() {
     let scenario = Scenario::start_with(|config| {
-        config.deployment.work_groups.push(WorkGroup::new("partners"));
         // As the setting `workGroups` does it.
-        let role = "athena-workflow-dev-execute-single-query";
-        let document = &mut config.deployment.document["resources"];
-        let policy = &mut document["aws:iam/rolePolicy:RolePolicy"][role]["inputs"]["policy"];
-        let statements = policy["Statement"].as_array_mut().unwrap().iter_mut();
-        for statement in statements.filter(|statement| statement["Sid"] == "RunQueries") {
-            let arn = "arn:aws:athena:us-east-1:000000000000:workgroup/partners";
-            statement["Resource"].as_array_mut().unwrap().push(json!(arn));
-        }
+        config.deployment = dev_with(|resources| {
+            let role = "athena-workflow-dev-execute-single-query";
+            let policy = &mut resources["aws:iam/rolePolicy:RolePolicy"][role]["inputs"]["policy"];
+            let statements = policy["Statement"].as_array_mut().unwrap().iter_mut();
+            for statement in statements.filter(|statement| statement["Sid"] == "RunQueries") {
+                let arn = "arn:aws:athena:us-east-1:000000000000:workgroup/partners";
+                statement["Resource"].as_array_mut().unwrap().push(json!(arn));
+            }
+        });
+        config.deployment.work_groups.push(WorkGroup::new("partners"));
     })
     .await;
     scenario.put_query("a", "SELECT 1 AS x").await;

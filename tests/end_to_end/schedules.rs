@@ -1,7 +1,10 @@
 //! What the schedules of the stack start, and when.
 
 use end_to_end::Scenario;
-use job::view::{RunState, RunView};
+use job::{
+    error::Chain,
+    view::{RunState, RunView},
+};
 use local::Firing;
 use serde_json::{Value, json};
 
@@ -20,8 +23,8 @@ fn due(scenario: &Scenario, now: &str) -> Vec<Firing> {
 }
 
 /// Runs what a schedule starts to its end.
-async fn run(scenario: &Scenario, input: &str) -> RunView {
-    let execution = scenario.stack().start_run(input).unwrap();
+async fn run(scenario: &Scenario, firing: &Firing, input: &str) -> RunView {
+    let execution = scenario.stack().start_scheduled(&firing.schedule, input).unwrap();
     scenario.follow(execution.rsplit(':').next().unwrap()).await
 }
 
@@ -33,7 +36,7 @@ async fn a_schedule_starts_a_run_that_is_dated_by_when_it_was_to_start() {
         weekly.iter().map(|firing| &*firing.schedule.name).collect::<Vec<_>>(),
         ["all-reports-weekly"]
     );
-    let view = run(&scenario, &weekly[0].input()).await;
+    let view = run(&scenario, &weekly[0], &weekly[0].input()).await;
     assert_eq!((view.status, view.failure.clone()), (RunState::Succeeded, None));
     let names: Vec<_> = view.queries.iter().map(|query| query.name.as_str()).collect();
     assert_eq!(names, ["q01", "q02"]);
@@ -52,7 +55,7 @@ async fn a_schedule_starts_a_run_that_is_dated_by_when_it_was_to_start() {
     let sftp = scenario.stack().endpoints().sftp;
     job["transporter"]["config"]["sftp_host"] = json!(sftp.ip().to_string());
     job["transporter"]["config"]["sftp_port"] = json!(sftp.port());
-    let view = run(&scenario, &job.to_string()).await;
+    let view = run(&scenario, &nightly[0], &job.to_string()).await;
     assert_eq!((view.status, view.failure.clone()), (RunState::Succeeded, None));
     assert_eq!(scenario.delivered(), ["inbox/pricing_summary_2026-11-23.csv"]);
     scenario.end().await;
@@ -63,7 +66,9 @@ async fn schedules_fire_only_if_they_are_asked_to_and_start_only_what_is_json() 
     let scenario = Scenario::start().await;
     assert_eq!(scenario.stack().next_firing(), None);
     assert_eq!(due(&scenario, "2036-01-01T00:00:00Z"), []);
-    let refused = scenario.stack().start_run("no job").unwrap_err();
-    assert!(refused.to_string().starts_with("the input of the execution is not JSON"), "{refused}");
+    let schedule = &scenario.stack().deployment().schedules[0];
+    let refused = scenario.stack().start_scheduled(schedule, "no job").unwrap_err();
+    let text = Chain(&refused).to_string();
+    assert!(text.contains("the input of the execution is not JSON"), "{text}");
     scenario.end().await;
 }

@@ -2,21 +2,13 @@
 //!
 //! Each test breaks one thing in what `infra/stacks/dev.json` deploys, and runs a job over it.
 
-use end_to_end::Scenario;
+use end_to_end::{Scenario, dev_with};
 use job::view::RunState;
-use local::{Deployment, Stack};
+use local::Stack;
 use serde_json::{Value, json};
 
-/// The stack `dev` after a change of its resources.
-fn broken(change: impl FnOnce(&mut Value)) -> Deployment {
-    let mut document: Value =
-        serde_json::from_str(include_str!("../../infra/stacks/dev.json")).unwrap();
-    change(&mut document["resources"]);
-    Deployment::parse(&document.to_string()).unwrap()
-}
-
 async fn start(change: impl FnOnce(&mut Value)) -> Scenario {
-    Scenario::start_with(|config| config.deployment = broken(change)).await
+    Scenario::start_with(|config| config.deployment = dev_with(change)).await
 }
 
 fn function<'a>(resources: &'a mut Value, binary: &str) -> &'a mut Value {
@@ -196,7 +188,7 @@ async fn a_package_that_nobody_builds_stops_the_stack() {
         work.path().join("partner"),
         end_to_end::binaries(),
     );
-    config.deployment = broken(|resources| {
+    config.deployment = dev_with(|resources| {
         function(resources, "query-loader")["inputs"]["code"]["archive"] = json!("query-loade.zip");
     });
     let Err(error) = Stack::start(config).await else { panic!("a stack without a binary starts") };

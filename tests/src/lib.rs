@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use job::view::{ProblemDetails, RunView, StartedRun};
-use local::{Guard, Stack, StackConfig, Usage};
+use local::{Deployment, Guard, Stack, StackConfig, Usage};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -41,6 +41,16 @@ pub struct Scenario {
     work: TempDir,
     http: reqwest::Client,
     _reported: Reported,
+}
+
+/// The stack `dev` after a change of its resources.
+pub fn dev_with(change: impl FnOnce(&mut Value)) -> Deployment {
+    let dev = include_str!("../../infra/stacks/dev.json");
+    let mut document: Value = serde_json::from_str(dev).expect("the stack is JSON");
+    change(&mut document["resources"]);
+    Deployment::parse(&document.to_string()).unwrap_or_else(|error| {
+        panic!("the stack can be followed: {}", job::error::Chain(&error));
+    })
 }
 
 /// What became of a job that was sent.

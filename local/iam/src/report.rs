@@ -1,7 +1,7 @@
 //! What was used of the policies, and what was refused.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     fs::{File, OpenOptions},
     io::{self, Write as _},
@@ -60,15 +60,18 @@ impl Report {
         *refusals.entry(format!("{} on {}", call.action, call.resource)).or_default() += 1;
     }
 
-    /// The statements of a role that no call used in whole or in part: each with its actions that
-    /// were not used.
-    pub fn unused(&self, role: &str) -> Vec<(String, Vec<String>)> {
-        let statements = self.statements.get(role).into_iter().flatten();
-        let unused = statements.map(|(sid, actions)| {
-            let actions = actions.iter().filter(|(_, count)| **count == 0);
-            (sid.clone(), actions.map(|(action, _)| action.clone()).collect())
-        });
-        unused.filter(|(_, actions): &(_, Vec<_>)| !actions.is_empty()).collect()
+    /// What no call used, each as `ROLE SID ACTION`, without the actions of services that are not on
+    /// a laptop.
+    pub fn unused(&self) -> BTreeSet<String> {
+        let mut unused = BTreeSet::new();
+        for (role, statements) in &self.statements {
+            for (sid, actions) in statements {
+                let actions = actions.iter().filter(|(_, count)| **count == 0);
+                let actions = actions.filter(|(action, _)| !is_elsewhere(action));
+                unused.extend(actions.map(|(action, _)| format!("{role} {sid} {action}")));
+            }
+        }
+        unused
     }
 
     /// Adds what another run used and was refused.
@@ -102,6 +105,10 @@ impl Report {
     }
 }
 
+fn is_elsewhere(action: &str) -> bool {
+    ELSEWHERE.iter().any(|service| action.starts_with(service))
+}
+
 fn add(sum: &mut BTreeMap<String, u64>, counts: BTreeMap<String, u64>) {
     for (name, count) in counts {
         *sum.entry(name).or_default() += count;
@@ -114,10 +121,9 @@ impl fmt::Display for Report {
             writeln!(f, "{role}")?;
             for (sid, actions) in statements {
                 for (action, count) in actions {
-                    let is_elsewhere = ELSEWHERE.iter().any(|service| action.starts_with(service));
                     let used = match count {
-                        0 if is_elsewhere => "not on a laptop".to_owned(),
-                        0 => "NEVER USED".to_owned(),
+                        0 if is_elsewhere(action) => "not on a laptop".to_owned(),
+                        0 => "never used".to_owned(),
                         count => count.to_string(),
                     };
                     writeln!(f, "  {sid:<22} {action:<38} {used:>15}")?;

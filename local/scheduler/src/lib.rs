@@ -10,6 +10,7 @@
 //! let nightly = Schedule {
 //!     name: "nightly".to_owned(),
 //!     arn: "arn:aws:scheduler:us-east-1:000000000000:schedule/group/nightly".to_owned(),
+//!     role_arn: "arn:aws:iam::000000000000:role/starter".to_owned(),
 //!     expression: Expression::parse("cron(30 2 * * ? *)", "Europe/Berlin")?,
 //!     is_enabled: true,
 //!     input: r#"{"scheduled_at":"<aws.scheduler.scheduled-time>"}"#.to_owned(),
@@ -26,7 +27,7 @@
 //!
 //! * A schedule with a flexible time window fires at the window's begin.
 //! * Nothing is tried twice: `<aws.scheduler.attempt-number>` is always 1.
-//! * The target is the caller's business, as are a queue of dead letters and roles.
+//! * The target is the caller's business, as are a queue of dead letters and the role.
 
 mod expression;
 
@@ -43,8 +44,10 @@ const EXECUTION_ID_CHARS: usize = 16;
 pub struct Schedule {
     /// Its name.
     pub name: String,
-    /// Its ARN.
+    /// Its ARN: `…:schedule/GROUP/NAME`.
     pub arn: String,
+    /// The role that it acts in.
+    pub role_arn: String,
     /// When it fires.
     pub expression: Expression,
     /// Whether it fires at all.
@@ -53,6 +56,15 @@ pub struct Schedule {
     pub input: String,
     /// How late it may still fire; it is left out if it is due for longer.
     pub age_seconds_max: u32,
+}
+
+impl Schedule {
+    /// The ARN of its group, which roles that schedules act in trust:
+    /// <https://docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html>.
+    pub fn group_arn(&self) -> String {
+        let group = self.arn.rsplit_once('/').map_or(&*self.arn, |(group, _)| group);
+        group.replacen(":schedule/", ":schedule-group/", 1)
+    }
 }
 
 /// One time that a schedule fires.
@@ -139,6 +151,7 @@ mod tests {
         Schedule {
             name: name.to_owned(),
             arn: format!("arn:aws:scheduler:us-east-1:000000000000:schedule/g/{name}"),
+            role_arn: "arn:aws:iam::000000000000:role/starter".to_owned(),
             expression: Expression::parse(expression, "UTC").unwrap(),
             is_enabled: true,
             input: "{}".to_owned(),

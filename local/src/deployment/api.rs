@@ -1,4 +1,4 @@
-//! The HTTP API: which function answers a route, and whether API Gateway may call it.
+//! The HTTP API: which function answers a route.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,6 @@ use super::{
 
 const API: &str = "aws:apigatewayv2/api:Api";
 const INTEGRATION: &str = "aws:apigatewayv2/integration:Integration";
-const PERMISSION: &str = "aws:lambda/permission:Permission";
 const ROUTE: &str = "aws:apigatewayv2/route:Route";
 const STAGE: &str = "aws:apigatewayv2/stage:Stage";
 
@@ -33,8 +32,8 @@ pub struct Route {
     pub key: String,
     /// The name of the function that its integration calls.
     pub function: String,
-    /// Whether a permission of the function lets API Gateway call it for this route.
-    pub is_permitted: bool,
+    /// On whose behalf API Gateway calls the function: the route, in the API's only stage.
+    pub arn: String,
     /// Who may call it on AWS.
     pub authorization: Authorization,
 }
@@ -93,17 +92,6 @@ struct RouteInputs {
     authorization_type: Authorization,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PermissionInputs {
-    action: String,
-    /// A name or an ARN.
-    function: String,
-    principal: String,
-    /// Which calls of the principal are meant; all, if not given.
-    source_arn: Option<String>,
-}
-
 /// How long AWS waits if an integration does not say it.
 const MILLISECONDS_MAX: u64 = 30_000;
 
@@ -117,7 +105,6 @@ fn open_to_everybody() -> Authorization {
 }
 
 type Integration = Resource<IntegrationInputs, IgnoredAny>;
-type Permission = Resource<PermissionInputs, IgnoredAny>;
 
 /// Reads the API, which leads to some of `functions`.
 pub(super) fn read(reader: &mut Reader<'_>, functions: &[Function]) -> Option<Api> {
@@ -125,7 +112,6 @@ pub(super) fn read(reader: &mut Reader<'_>, functions: &[Function]) -> Option<Ap
     let stage = reader.one::<StageInputs, IgnoredAny>(STAGE);
     let integrations = reader.all::<IntegrationInputs, IgnoredAny>(INTEGRATION);
     let routes = reader.all::<RouteInputs, IgnoredAny>(ROUTE);
-    let permissions = permissions(reader, functions);
     let ((place, api), (stage_place, stage)) = (api?, stage?);
 
     reader.expect(&place, "inputs.protocolType", &api.inputs.protocol_type, "HTTP");
@@ -142,17 +128,14 @@ pub(super) fn read(reader: &mut Reader<'_>, functions: &[Function]) -> Option<Ap
         let RouteInputs { api_id, route_key, target, authorization_type } = route.inputs;
         reader.expect(&place, "inputs.apiId", &api_id, &api.id);
         let function = answering(reader, &place, &target, &integrations, functions)?;
-        let call = format!(
+        let arn = format!(
             "{}/{}/{}",
             api.outputs.execution_arn,
             stage.inputs.name,
             route_key.replacen(" /", "/", 1)
         );
-        let is_permitted =
-            permissions.iter().any(|permission| permission.inputs.covers(function, &call));
         let function = function.name.clone();
-        let authorization = authorization_type;
-        Some(Route { key: route_key, function, is_permitted, authorization })
+        Some(Route { key: route_key, function, arn, authorization: authorization_type })
     });
     let routes = routes.collect();
     let timeouts: BTreeSet<u64> =
@@ -188,73 +171,4 @@ fn answering<'a>(
         reader.fault(place, "inputs.integrationUri", problem);
     }
     function
-}
-
-/// The permissions of the functions.
-fn permissions(reader: &mut Reader<'_>, functions: &[Function]) -> Vec<Permission> {
-    let permissions = reader.all::<PermissionInputs, IgnoredAny>(PERMISSION);
-    for (place, permission) in &permissions {
-        let named = &permission.inputs.function;
-        if !functions.iter().any(|function| [&function.name, &function.arn].contains(&named)) {
-            let problem = format!("there is no function `{named}` in the stack");
-            reader.fault(place, "inputs.function", problem);
-        }
-    }
-    permissions.into_iter().map(|(_, permission)| permission).collect()
-}
-
-impl PermissionInputs {
-    /// Whether API Gateway may make a call of a function, as Lambda reads the function's policy.
-    fn covers(&self, function: &Function, call: &str) -> bool {
-        [&function.name, &function.arn].contains(&&self.function)
-            && self.action == "lambda:InvokeFunction"
-            && self.principal == "apigateway.amazonaws.com"
-            && self.source_arn.as_ref().is_none_or(|pattern| is_like(pattern, call))
-    }
-}
-
-/// Whether a pattern with `*` (any text) and `?` (any one character) stands for the whole text.
-///
-/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html#Conditions_ARN>
-fn is_like(pattern: &str, text: &str) -> bool {
-    match pattern.chars().next() {
-        None => text.is_empty(),
-        Some('*') => {
-            let rest = &pattern[1..];
-            text.char_indices()
-                .map(|(at, _)| at)
-                .chain([text.len()])
-                .any(|at| is_like(rest, &text[at..]))
-        }
-        Some(expected) => text.chars().next().is_some_and(|found| {
-            (expected == '?' || expected == found)
-                && is_like(&pattern[expected.len_utf8()..], &text[found.len_utf8()..])
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(pattern: &str, text: &str, expected: bool) {
-        assert_eq!(is_like(pattern, text), expected, "{pattern} {text}");
-    }
-
-    #[test]
-    fn a_pattern_stands_for_the_whole_text() {
-        let call = "arn:aws:execute-api:us-east-1:000000000000:api/$default/GET/jobs/{run_id}";
-        check(call, call, true);
-        check("arn:aws:execute-api:us-east-1:000000000000:api/*/GET/jobs/{run_id}", call, true);
-        check("arn:aws:execute-api:us-east-1:000000000000:api/*", call, true);
-        check("arn:aws:execute-api:us-east-1:000000000000:api/*/GET/jobs/*", call, true);
-        check("arn:aws:execute-api:us-east-1:000000000000:ap?/*/*/jobs/*", call, true);
-        check("arn:aws:execute-api:us-east-1:000000000000:api/*/POST/jobs/{run_id}", call, false);
-        check("arn:aws:execute-api:us-east-1:000000000000:api/*/GET/jobs", call, false);
-        check("arn:aws:execute-api:us-east-1:000000000000:other/*", call, false);
-        check("*", "", true);
-        check("?", "", false);
-        check("", "a", false);
-    }
 }

@@ -90,6 +90,7 @@ pub(super) fn read(reader: &mut Reader<'_>, state_machine: Option<&StateMachine>
             Ok(expression) => schedules.push(Schedule {
                 name: outputs.name,
                 arn: outputs.arn,
+                role_arn: target.role_arn,
                 expression,
                 is_enabled: inputs.state == State::Enabled,
                 input: text(target.input),
