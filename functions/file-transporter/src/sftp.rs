@@ -12,8 +12,9 @@
 //! If the connection breaks, the next attempt looks what became of the last one: a temporary file
 //! that is gone was renamed, so nothing is sent again; one that is not complete is gone on with from
 //! the place up to which the server has acknowledged everything. If the time of the invocation is
-//! up, or it does not get on any more, the next one goes on there. After a failure the temporary file is removed. Once the file has
-//! its final name it stays, and only the second file is tried again.
+//! up, or it does not get on any more, the next one goes on there. After a failure the temporary
+//! file is removed. Once the file has its final name it stays, and only the second file is tried
+//! again.
 
 mod algorithms;
 mod attempt;
@@ -118,11 +119,11 @@ impl<'a> Sftp<'a> {
             Some(_) => sidecar,
             None => progress.names.as_ref().filter(|_| !stays),
         };
-        // A rejected credential is not tried a second time, not even for that.
-        if let Some(names) = left
-            && error.name() != ErrorName::TransportAuth
-        {
-            attempt.clear_away(names).await;
+        match left {
+            // A rejected credential is not tried a second time, not even for that.
+            Some(names) if error.name() == ErrorName::TransportAuth => attempt::may_be_left(names),
+            Some(names) => attempt.clear_away(names).await,
+            None => {}
         }
         Err(match &progress.delivered {
             Some(Delivered { path, .. }) => {

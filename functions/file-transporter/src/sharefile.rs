@@ -170,6 +170,10 @@ impl Run<'_> {
                 Ok(Some(Sent::Part(acknowledged))) => {
                     return self.in_progress(acknowledged, version);
                 }
+                // The next invocation looks whether the file is there before it sends anything.
+                Ok(Some(Sent::InDoubt(trouble))) => {
+                    return self.in_progress(size_bytes, version).map_err(|_| trouble.error);
+                }
                 Ok(None) => {
                     tracing::info!(
                         remote_path = self.path(),

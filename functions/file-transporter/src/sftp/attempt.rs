@@ -133,7 +133,7 @@ impl Attempt<'_> {
         progress: &mut Progress,
     ) -> Result<Delivered, Error> {
         if let (Some(names), Some(sent)) = (&progress.names, &progress.sent) {
-            match settle(remote, names, sent, self.sftp.config.sftp_verify).await {
+            match settle(remote, names, sent, self.sftp.config).await {
                 Ok(()) => return Ok(Delivered::new(names, sent)),
                 Err(Error::SizeMismatch { .. }) if !progress.inherited => {
                     progress.begin(names.clone());
@@ -396,12 +396,13 @@ impl Attempt<'_> {
         };
         let until = self.clock.answer_at.min(Instant::now() + CLEARING);
         if !matches!(timeout_at(until, clear).await, Ok(Ok(()))) {
-            tracing::warn!(
-                remote_path = names.temporary,
-                "a part of the file may be left on the server"
-            );
+            may_be_left(names);
         }
     }
+}
+
+pub(super) fn may_be_left(names: &Names) {
+    tracing::warn!(remote_path = names.temporary, "a part of the file may be left on the server");
 }
 
 /// Whether nothing more can be done on the connection.

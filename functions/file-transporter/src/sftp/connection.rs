@@ -44,24 +44,37 @@ pub(super) struct Connection {
 pub(super) struct Link {
     /// Host and port.
     pub(super) server: String,
-    /// Why the connection ended, once it did.
-    ended: watch::Receiver<Option<String>>,
+    /// How the connection ended, once it did.
+    ended: watch::Receiver<Option<End>>,
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    pub(super) reason: String,
+    /// Whether the server ended it on purpose, and not because it has too many of them.
+    pub(super) is_deliberate: bool,
 }
 
 impl Link {
     /// The error for a connection that broke while something was done.
     pub(super) async fn lost(&self, action: impl Into<String>) -> Error {
-        let mut ended = self.ended.clone();
-        let known = timeout(REASON, ended.wait_for(Option::is_some)).await;
-        let reason = match known {
-            Ok(Ok(reason)) => reason.clone(),
-            // The connection's task is gone without a word, or it still believes in the connection.
-            Ok(Err(_)) | Err(_) => None,
-        };
+        let reason = self.end().await.map(|end| end.reason);
         Error::ConnectionLost {
             action: action.into(),
             server: self.server.clone(),
             reason: reason.unwrap_or_else(|| "without a reason".to_owned()),
+        }
+    }
+
+    /// How the connection ended, if that becomes known soon.
+    pub(super) async fn end(&self) -> Option<End> {
+        let mut ended = self.ended.clone();
+        let known = timeout(REASON, ended.wait_for(Option::is_some)).await;
+        match known {
+            Ok(Ok(end)) => end.clone(),
+            // The connection's task is gone without a word, or it still believes in the connection.
+            Ok(Err(_)) | Err(_) => None,
         }
     }
 
@@ -209,7 +222,7 @@ fn connect_error(
 pub(super) struct Client {
     host_keys: HostKeys,
     presented: Arc<Mutex<Option<PresentedKey>>>,
-    report_end: watch::Sender<Option<String>>,
+    report_end: watch::Sender<Option<End>>,
 }
 
 impl client::Handler for Client {
@@ -235,18 +248,19 @@ impl client::Handler for Client {
         &mut self,
         reason: DisconnectReason<Self::Error>,
     ) -> Result<(), Self::Error> {
-        let text = match &reason {
-            DisconnectReason::ReceivedDisconnect(info) => {
-                format!("the server said goodbye: {:?} {}", info.reason_code, info.message)
-            }
+        let (is_deliberate, text) = match &reason {
+            DisconnectReason::ReceivedDisconnect(info) => (
+                !matches!(info.reason_code, Disconnect::TooManyConnections),
+                format!("the server said goodbye: {:?} {}", info.reason_code, info.message),
+            ),
             DisconnectReason::Error(russh::Error::IO(error))
                 if error.kind() == io::ErrorKind::UnexpectedEof =>
             {
-                "closed by the server".to_owned()
+                (false, "closed by the server".to_owned())
             }
-            DisconnectReason::Error(error) => error.to_string(),
+            DisconnectReason::Error(error) => (false, error.to_string()),
         };
-        self.report_end.send_replace(Some(text));
+        self.report_end.send_replace(Some(End { reason: text, is_deliberate }));
         match reason {
             DisconnectReason::ReceivedDisconnect(_) => Ok(()),
             DisconnectReason::Error(error) => Err(error),

@@ -53,6 +53,12 @@ enum Outcome {
     Out { offered: MethodSet, partly: bool },
 }
 
+impl Outcome {
+    fn tells_what_it_takes(&self) -> bool {
+        matches!(self, Self::Out { offered, .. } if !offered.is_empty())
+    }
+}
+
 impl From<AuthResult> for Outcome {
     fn from(result: AuthResult) -> Self {
         match result {
@@ -75,17 +81,16 @@ pub(super) async fn log_in(
     link: &Link,
     legacy: bool,
 ) -> Result<(), Error> {
-    let mut login = Login { handle, user: &credentials.user, link, legacy };
+    let mut login = Login { handle, user: &credentials.user, link, legacy, tried: Vec::new() };
     // Trying without credentials tells what the server takes, and no server counts it.
     let mut offered = match login.without_credentials().await? {
         Outcome::In => return Ok(()),
         Outcome::Out { offered, .. } => offered,
     };
     let mut ways = credentials.ways();
-    let mut tried = Vec::new();
     while let Some(place) = ways.iter().position(|way| offered.contains(&way.method())) {
         let way = ways.remove(place);
-        tried.push(way.method());
+        login.tried.push(way.method());
         let outcome = match way {
             Way::Key(key) => login.with_key(key).await?,
             Way::Password(password) => login.with_password(password).await?,
@@ -101,7 +106,12 @@ pub(super) async fn log_in(
             }
         }
     }
-    Err(login.rejected(&tried, &offered))
+    let wanted = list(&offered);
+    Err(if login.tried.is_empty() {
+        login.error(format!("the server takes {wanted}, and there are no credentials for that"))
+    } else {
+        login.rejected(&format!("it takes {wanted}"))
+    })
 }
 
 /// One way to log in.
@@ -140,6 +150,8 @@ struct Login<'a> {
     user: &'a str,
     link: &'a Link,
     legacy: bool,
+    /// What was sent to the server, and may be counted by it.
+    tried: Vec<MethodKind>,
 }
 
 impl Login<'_> {
@@ -202,25 +214,28 @@ impl Login<'_> {
         Err(self.error("the server does not stop asking".to_owned()))
     }
 
-    /// Tells a rejection from a lost connection: the library reports both in the same way, but a
-    /// server that rejects says what it would take.
+    /// Tells a rejection from a lost connection, which the library reports in the same way.
+    ///
+    /// A server may reject by hanging up, as OpenSSH does after `MaxAuthTries`: after a goodbye the
+    /// same credentials are not sent once more.
     async fn outcome(&self, result: Result<Outcome, russh::Error>) -> Result<Outcome, Error> {
         match result {
-            Ok(Outcome::Out { offered, .. }) if offered.is_empty() || self.handle.is_closed() => {
-                Err(self.link.lost("logging in").await)
-            }
-            Ok(outcome) => Ok(outcome),
-            Err(_) => Err(self.link.lost("logging in").await),
+            Ok(Outcome::In) => Ok(Outcome::In),
+            Ok(outcome @ Outcome::Out { .. }) if outcome.tells_what_it_takes() => Ok(outcome),
+            _ => Err(match self.link.end().await {
+                Some(end) if end.is_deliberate && !self.tried.is_empty() => {
+                    self.rejected(&end.reason)
+                }
+                None if !self.tried.is_empty() && !self.handle.is_closed() => {
+                    self.rejected("it takes nothing else")
+                }
+                _ => self.link.lost("logging in").await,
+            }),
         }
     }
 
-    fn rejected(&self, tried: &[MethodKind], offered: &MethodSet) -> Error {
-        let wanted = list(offered);
-        self.error(if tried.is_empty() {
-            format!("the server takes {wanted}, and there are no credentials for that")
-        } else {
-            format!("the server rejected {}; it takes {wanted}", list(tried))
-        })
+    fn rejected(&self, then: &str) -> Error {
+        self.error(format!("the server rejected {}; {then}", list(&self.tried)))
     }
 
     fn error(&self, reason: String) -> Error {

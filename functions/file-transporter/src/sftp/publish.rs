@@ -1,6 +1,6 @@
 //! Giving a complete file its final name, without losing the one that has it.
 
-use job::transport::Verify;
+use job::transport::{Overwrite, SftpConfig, Verify};
 
 use super::{
     check::check_published,
@@ -73,13 +73,21 @@ pub(super) async fn settle(
     remote: &Remote,
     names: &Names,
     sent: &Sent,
-    verify: Verify,
+    config: &SftpConfig,
 ) -> Result<(), Error> {
+    let verify = config.sftp_verify;
     match remote.size(&names.temporary).await {
         Err(Fault::Refused(Refusal::NoSuchFile, _)) => {}
         Ok(Some(found)) if verify != Verify::None && found != sent.size_bytes => {
             let (path, written) = (names.temporary.clone(), sent.size_bytes);
             return Err(Error::SizeMismatch { path, written, found });
+        }
+        // Another file may have come since it was last looked for.
+        Ok(_)
+            if config.sftp_overwrite == Overwrite::Fail
+                && is_there(remote, &names.last).await? =>
+        {
+            return Err(Error::Exists { path: names.last.clone() });
         }
         Ok(_) => publish(remote, names).await?,
         // Where looking is forbidden, the rename itself tells whether there is something to rename.
@@ -94,6 +102,15 @@ pub(super) async fn settle(
     // The attempt may have broken off after it moved an old file aside.
     remove_quietly(remote, &names.aside).await;
     Ok(())
+}
+
+/// Whether a name is taken. Where looking is forbidden it counts as free.
+async fn is_there(remote: &Remote, path: &str) -> Result<bool, Error> {
+    match remote.size(path).await {
+        Ok(_) => Ok(true),
+        Err(Fault::Refused(..)) => Ok(false),
+        Err(Fault::Lost(error)) => Err(error),
+    }
 }
 
 /// Removes what is under the temporary name, and puts an old file back that was moved aside when

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use aws_io::Failure as _;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyper::Method;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     address::Address,
-    answer::Uploaded,
+    answer::{Kind, Uploaded},
     chunks::{Chunk, Chunks},
     folder::Folder,
     http::Content as Sending,
@@ -47,11 +48,17 @@ pub(super) enum Sent {
     Whole(Box<Whole>),
     /// The time was up; so many bytes from the beginning have arrived.
     Part(u64),
+    /// Everything was sent, and whether the upload was ended is not known.
+    InDoubt(Box<Trouble>),
 }
 
 impl Sent {
     fn whole(whole: Whole) -> Self {
         Self::Whole(Box::new(whole))
+    }
+
+    fn in_doubt(trouble: Trouble) -> Self {
+        Self::InDoubt(Box::new(trouble))
     }
 }
 
@@ -85,6 +92,7 @@ impl Upload<'_> {
         let address = self.specification.chunks.with_default("fmt", "json");
         let mut patience = self.session.patience();
         let mut opened = Some(content);
+        let mut may_be_done = false;
         loop {
             let content = match opened.take() {
                 Some(content) => content,
@@ -105,12 +113,17 @@ impl Upload<'_> {
                 Ok(uploaded) => return Ok(Sent::whole(self.check(uploaded, sums).await?)),
                 Err(trouble) => trouble,
             };
-            if sums.size_bytes() == size_bytes
-                && let Some(whole) = self.settle(&trouble, &sums).await
-            {
-                return Ok(Sent::whole(whole));
+            if sums.size_bytes() == size_bytes {
+                if let Some(whole) = self.settle(&trouble, &sums).await {
+                    return Ok(Sent::whole(whole));
+                }
+                may_be_done |= may_have_ended(&trouble);
             }
-            patience.after(trouble).await?;
+            match patience.after(trouble).await {
+                Ok(()) => {}
+                Err(trouble) if may_be_done => return Ok(Sent::in_doubt(trouble)),
+                Err(trouble) => return Err(trouble),
+            }
         }
     }
 
@@ -136,7 +149,7 @@ impl Upload<'_> {
             };
             match sent {
                 Ok(None) => acknowledged = end,
-                Ok(Some(whole)) => return Ok(Sent::whole(whole)),
+                Ok(Some(ended)) => return Ok(ended),
                 Err(trouble) if is_out_of_time(&trouble) => return Ok(Sent::Part(acknowledged)),
                 Err(trouble) => return Err(trouble),
             }
@@ -187,9 +200,8 @@ impl Upload<'_> {
         let md5 = chunks.sums().md5();
         let address = finish.with_default("respformat", "json").with(&[("filehash", &md5)]);
         match self.finish(&address, &Bytes::new(), chunks.sums()).await {
-            Ok(whole) => Ok(Sent::whole(whole)),
             Err(trouble) if is_out_of_time(&trouble) => Ok(Sent::Part(arrived)),
-            Err(trouble) => Err(trouble),
+            ended => ended,
         }
     }
 
@@ -243,19 +255,25 @@ impl Upload<'_> {
 
     /// Ends the upload. Before it is tried again the folder is looked at, because the answer may be
     /// all that was lost.
-    async fn finish(&self, address: &Address, last: &Bytes, sums: &Sums) -> Result<Whole, Trouble> {
+    async fn finish(&self, address: &Address, last: &Bytes, sums: &Sums) -> Result<Sent, Trouble> {
         let action = format!("finishing the upload of `{}`", self.path());
         let mut patience = self.session.patience();
+        let mut may_be_done = false;
         loop {
             let content = Sending::Bytes(last.clone());
             let trouble = match self.post(&action, address, content, true).await {
-                Ok(uploaded) => return Ok(self.check(uploaded, sums.clone()).await?),
+                Ok(uploaded) => return Ok(Sent::whole(self.check(uploaded, sums.clone()).await?)),
                 Err(trouble) => trouble,
             };
             if let Some(whole) = self.settle(&trouble, sums).await {
-                return Ok(whole);
+                return Ok(Sent::whole(whole));
             }
-            patience.after(trouble).await?;
+            may_be_done |= may_have_ended(&trouble);
+            match patience.after(trouble).await {
+                Ok(()) => {}
+                Err(trouble) if may_be_done => return Ok(Sent::in_doubt(trouble)),
+                Err(trouble) => return Err(trouble),
+            }
         }
     }
 
@@ -324,6 +342,15 @@ impl Upload<'_> {
             _ => told,
         }
     }
+}
+
+/// Whether the request that ends an upload may have done so: a server that puts a large file
+/// together may give up its answer, and not the file. An upload that is gone was ended by an earlier
+/// request, or lost.
+fn may_have_ended(trouble: &Trouble) -> bool {
+    trouble.leaves_doubt()
+        && trouble.kind != Some(Kind::UploadGone)
+        && trouble.error.name().is_retryable()
 }
 
 fn is_out_of_time(trouble: &Trouble) -> bool {

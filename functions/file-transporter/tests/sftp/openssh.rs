@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
+use aws_io::Failure as _;
 use file_transporter::Outcome;
 use job::ErrorName;
 use russh::keys::{Algorithm, HashAlg, PrivateKey, key::safe_rng, ssh_key::LineEnding};
@@ -187,6 +188,27 @@ async fn check_account(authentication: &str, changes: Value, expected: Result<u3
         };
     }
     server.check_twice(all, expected).await;
+}
+
+/// OpenSSH hangs up instead of saying which other ways to log in there are.
+#[tokio::test]
+async fn a_rejection_that_ends_the_connection_is_a_rejection() {
+    let Some(server) = OpenSsh::start(&format!("{SFTP}\nMaxAuthTries 1")).await else {
+        return;
+    };
+    let other = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap();
+    let other = other.to_openssh(LineEnding::LF).unwrap();
+    let changes = json!({ "sftp_private_key": other.as_str() });
+    let error = deliver_to(server.transporter(&changes), &Memory::new(file())).await.unwrap_err();
+    assert_eq!(error.name(), ErrorName::TransportAuth, "{error}");
+    let expected = "the server rejected `publickey`; the server said goodbye: ";
+    assert!(error.to_string().contains(expected), "{error}");
+    assert_eq!(server.log().matches("Failed publickey").count(), 1, "{}", server.log());
+    server.check_twice(json!({}), Ok(1)).await;
+
+    let password = "PasswordAuthentication yes\nAuthenticationMethods password\nMaxAuthTries 1";
+    check_account(password, json!({ "sftp_password": "hunter2" }), Err(ErrorName::TransportAuth))
+        .await;
 }
 
 #[tokio::test]

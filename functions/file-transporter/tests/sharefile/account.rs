@@ -178,12 +178,15 @@ fn files_below(root: &Path) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// Delivers `source` as `report.zip` of run `run-1`.
+/// Delivers `source` as `report.zip` of run `run-1`, in as many invocations as it takes.
 pub(crate) async fn deliver_to(transporter: Value, source: &Memory) -> Result<Receipt, Error> {
     let time = Duration::from_secs(870);
-    match outcome_of(transporter, source, None, time).await? {
-        Outcome::Delivered(receipt) | Outcome::AlreadyThere(receipt) => Ok(receipt),
-        Outcome::InProgress { checkpoint } => panic!("not finished: {checkpoint:?}"),
+    let mut reached = None;
+    loop {
+        match outcome_of(transporter.clone(), source, reached, time).await? {
+            Outcome::Delivered(receipt) | Outcome::AlreadyThere(receipt) => return Ok(receipt),
+            Outcome::InProgress { checkpoint } => reached = Some(checkpoint),
+        }
     }
 }
 

@@ -176,19 +176,6 @@ async fn a_lost_answer_to_the_end_of_an_upload_is_settled_by_looking() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_that_can_not_be_settled_is_settled_by_uploading_again() {
-    // The end is done, and neither its answer nor the file can be seen.
-    let faults = Faults::default()
-        .always(Call::Specification, Fault::Method("threaded"))
-        .once(Call::Finish, Fault::CutAnswer)
-        .after(Call::Look, Fault::Status(403), 1, usize::MAX);
-    let partner = Partner::start(faults).await;
-    let result = partner.deliver(&json!({ "sharefile_path": "" }), &Memory::new(file())).await;
-    assert_eq!(summary(&result), Ok(2), "{result:?}");
-    assert!(partner.files() == [("home/report.zip".to_owned(), file())].into());
-}
-
-#[tokio::test]
 async fn a_server_that_says_nothing_is_given_up_in_time() {
     let changes = json!({ "sharefile_idle_timeout_s": 1, "sharefile_max_attempts": 1 });
     let calls = [Call::Token, Call::Look, Call::Specification, Call::Chunk, Call::Finish];

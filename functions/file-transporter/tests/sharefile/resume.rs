@@ -14,7 +14,11 @@ const SHORT: Duration = Duration::from_secs(4);
 const LONG: Duration = Duration::from_secs(870);
 
 fn chunks(partner: &Partner) -> usize {
-    partner.server.requests().iter().filter(|(call, _)| *call == Call::Chunk).count()
+    count(partner, Call::Chunk)
+}
+
+fn count(partner: &Partner, wanted: Call) -> usize {
+    partner.server.requests().iter().filter(|(call, _)| *call == wanted).count()
 }
 
 struct Recipient {
@@ -116,6 +120,57 @@ async fn an_upload_of_which_only_the_end_is_missing_sends_nothing_again() {
     let outcome = recipient.invoke(4, Some(at(9_000_001, 1)), LONG).await.unwrap();
     recipient.check_delivered(&outcome);
     assert_eq!(chunks(&recipient.partner), before);
+}
+
+#[tokio::test]
+async fn an_end_that_stays_in_doubt_is_looked_for_before_anything_is_sent_again() {
+    let ended =
+        ["standard", "threaded", "streamed"].map(|method| async move {
+            let undisturbed = Recipient::start(method, usize::MAX).await;
+            undisturbed.check_delivered(&undisturbed.invoke(2, None, LONG).await.unwrap());
+            let looks = count(&undisturbed.partner, Call::Look);
+
+            let recipient = Recipient::start(method, usize::MAX).await;
+            // The upload is ended, but the file can not be seen yet.
+            recipient.plan(|faults| {
+                let end = if method == "standard" { Call::Standard } else { Call::Finish };
+                faults
+                    .once(end, Fault::CutAnswer)
+                    .after(end, Fault::Status(504), 1, usize::MAX)
+                    .after(Call::Look, Fault::Status(504), looks, usize::MAX)
+            });
+            let outcome = recipient.invoke(2, None, LONG).await.unwrap();
+            assert_eq!(outcome, Outcome::InProgress { checkpoint: at(9_000_001, 1) }, "{method}");
+
+            recipient.plan(|faults| faults);
+            let outcome = recipient.invoke(2, Some(at(9_000_001, 1)), LONG).await.unwrap();
+            recipient.check_delivered(&outcome);
+            assert_eq!(count(&recipient.partner, Call::Specification), 1, "{method}");
+        });
+    join_all(ended).await;
+}
+
+#[tokio::test]
+async fn an_end_in_doubt_that_nobody_may_look_for_is_settled_by_uploading_again() {
+    let faults = Faults::default();
+    let partner = Partner::start(faults.clone()).await;
+    let transporter = partner.transporter(&json!({ "sharefile_path": "" }));
+    let source = Memory::new(large_file());
+    // Only the first look of an invocation, which is for the folder, is answered.
+    let plan = || {
+        faults.clear();
+        let faults = faults.clone().always(Call::Specification, Fault::Method("threaded"));
+        faults.after(Call::Look, Fault::Status(403), 1, usize::MAX)
+    };
+    drop(plan().once(Call::Finish, Fault::CutAnswer));
+    let outcome = outcome_of(transporter.clone(), &source, None, LONG).await.unwrap();
+    assert_eq!(outcome, Outcome::InProgress { checkpoint: at(9_000_001, 1) });
+
+    drop(plan());
+    let checkpoint = Some(at(9_000_001, 1));
+    let outcome = outcome_of(transporter, &source, checkpoint, LONG).await.unwrap();
+    assert!(matches!(outcome, Outcome::Delivered(_)), "{outcome:?}");
+    assert!(partner.files() == [("home/report.zip".to_owned(), large_file())].into());
 }
 
 #[tokio::test]
