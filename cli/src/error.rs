@@ -119,6 +119,18 @@ pub enum Error {
     /// The stack.
     #[error("starting the stack")]
     Start(#[source] Box<local::StackError>),
+    /// A bucket that the functions could not reach.
+    #[error(
+        "the job names the bucket `{bucket}`, and the functions of the stack reach `{}` and `{}` only",
+        known[0],
+        known[1]
+    )]
+    ForeignBucket {
+        /// Its name.
+        bucket: String,
+        /// Those of the stack.
+        known: [String; 2],
+    },
     /// A bucket.
     #[error("creating the bucket `{bucket}`")]
     CreateBucket {
@@ -206,6 +218,7 @@ impl Error {
             | Self::RefusedJob(_)
             | Self::ReadQueries { .. }
             | Self::QueryPath { .. }
+            | Self::ForeignBucket { .. }
             | Self::NoQueries { .. } => Exit::Refused,
             Self::ReadStack { .. }
             | Self::FollowStack { .. }

@@ -26,7 +26,12 @@ use crate::{
 /// # Errors
 ///
 /// When the current directory is gone, or the file of the stack can not be followed.
-pub fn config(args: &StackArgs, work_dir: &Path, place: &Place) -> Result<StackConfig, Error> {
+pub fn config(
+    args: &StackArgs,
+    work_dir: &Path,
+    place: &Place,
+    terminal: &mut Terminal<'_>,
+) -> Result<StackConfig, Error> {
     let functions_dir = args.functions.as_ref().unwrap_or(&place.functions_dir);
     let mut config = StackConfig::new(
         absolute(work_dir)?,
@@ -40,7 +45,34 @@ pub fn config(args: &StackArgs, work_dir: &Path, place: &Place) -> Result<StackC
     if let Some(path) = &args.stack {
         config.deployment = deployment(path)?;
     }
+    let databases = databases(&args.data);
+    let databases = databases.iter().filter(|name| config.deployment.let_read_database(name));
+    note_what_is_new("databases", databases.map(String::as_str), terminal);
+    let secrets = args.secrets.iter().map(|secret| secret.name.as_str());
+    let secrets = secrets.filter(|name| config.deployment.let_use_secret(name));
+    note_what_is_new("secrets", secrets, terminal);
     Ok(config)
+}
+
+/// The databases of a data directory, which says itself what is wrong with it when the stack starts.
+fn databases(data: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(data).into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| entry.path().is_dir());
+    directories.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// What is given on the command line may be used here, and on AWS only by a setting of the stack.
+fn note_what_is_new<'a>(
+    setting: &str,
+    names: impl Iterator<Item = &'a str>,
+    terminal: &mut Terminal<'_>,
+) {
+    let names = names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if !names.is_empty() {
+        terminal.note(format_args!(
+            "jobs may use {names} here; on AWS the stack's setting `{setting}` would have to name it"
+        ));
+    }
 }
 
 /// What a file says is deployed.
@@ -85,7 +117,7 @@ pub async fn serve(
     interrupted: impl Future<Output = ()>,
 ) -> Result<Exit, Error> {
     let files = args.queries.as_deref().map(queries::find).transpose()?;
-    let mut config = config(&args.stack, &args.work_dir, place)?;
+    let mut config = config(&args.stack, &args.work_dir, place, terminal)?;
     config.aws_address = loopback(args.port);
     config.api_address = loopback(args.api_port);
     config.sftp_address = loopback(args.sftp_port);

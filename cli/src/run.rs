@@ -11,7 +11,7 @@ use job::{
     name::RunId,
     view::{RunState, RunView},
 };
-use local::Stack;
+use local::{Deployment, Stack};
 
 pub use self::{
     api::Api,
@@ -45,8 +45,14 @@ pub async fn run(
     let job = JobFile::read(&args.job)?;
     let files = queries::find(&args.queries)?;
     let mut work_dir = WorkDir::open(args.work_dir.as_deref())?;
-    let mut config = local_stack::config(&args.stack, work_dir.path(), place)?;
+    let mut config = local_stack::config(&args.stack, work_dir.path(), place, terminal)?;
     config.sharefile = job.sharefile();
+    let Deployment { queries_bucket, results_bucket, .. } = &config.deployment;
+    let known = [queries_bucket, results_bucket];
+    if let Some(bucket) = job.buckets().into_iter().find(|bucket| !known.contains(&bucket)) {
+        let known = known.map(String::clone);
+        return Err(Error::ForeignBucket { bucket, known });
+    }
 
     tokio::pin!(interrupted);
     let stack = tokio::select! {
@@ -82,9 +88,6 @@ async fn follow_to_the_end(
 ) -> Result<Outcome, Error> {
     let endpoints = stack.endpoints();
     local_stack::put_secrets(stack, &args.stack.secrets)?;
-    for bucket in job.buckets() {
-        queries::create_bucket(stack.store(), &bucket).await?;
-    }
     if let Some((bucket, prefix)) = job.queries() {
         queries::upload(stack.store(), bucket.as_str(), &prefix, files).await?;
     }

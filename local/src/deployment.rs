@@ -187,6 +187,34 @@ impl Deployment {
         self.functions.iter().find(|function| function.binary == binary)
     }
 
+    /// Lets queries read a database that is on this machine, as the stack's setting `databases` does
+    /// it. Says whether they could not before.
+    pub fn let_read_database(&mut self, name: &str) -> bool {
+        let database = self.arn("glue", &format!("database/{name}"));
+        let tables = self.arn("glue", &format!("table/{name}/*"));
+        let found = self.policies.extend("glue:GetDatabase", &database);
+        self.policies.extend("glue:GetTable", &database);
+        self.policies.extend("glue:GetTable", &tables);
+        found
+    }
+
+    /// Lets deliveries use a secret, or with `ssm:` before its name a parameter, as the stack's setting
+    /// `secrets` does it. Says whether they could not before.
+    pub fn let_use_secret(&mut self, name: &str) -> bool {
+        if let Some(parameter) = name.strip_prefix("ssm:") {
+            let parameter = format!("parameter/{}", parameter.trim_start_matches('/'));
+            let parameter = self.arn("ssm", &parameter);
+            return self.policies.extend("ssm:GetParameter", &parameter);
+        }
+        // Six characters follow the name in the ARN.
+        let secret = self.arn("secretsmanager", &format!("secret:{name}-??????"));
+        self.policies.extend("secretsmanager:GetSecretValue", &secret)
+    }
+
+    fn arn(&self, service: &str, resource: &str) -> String {
+        format!("arn:aws:{service}:{}:{}:{resource}", self.region, self.account)
+    }
+
     /// The function that runs `binary`, to deploy it otherwise.
     pub fn function_mut(&mut self, binary: &str) -> Option<&mut Function> {
         self.functions.iter_mut().find(|function| function.binary == binary)

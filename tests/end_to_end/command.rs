@@ -30,12 +30,17 @@ fn job() -> Value {
 }
 
 fn run(directory: &Path, job: &Value, sql: &str) -> Output {
+    run_with(directory, job, sql, &sample_data(), &[])
+}
+
+fn run_with(directory: &Path, job: &Value, sql: &str, data: &Path, options: &[&str]) -> Output {
     fs::create_dir_all(directory.join("sql")).unwrap();
     fs::write(directory.join("sql/nations.sql"), sql).unwrap();
     fs::write(directory.join("job.json"), job.to_string()).unwrap();
     Command::new(binaries().join("athena-workflow"))
         .args(["run", "job.json", "--queries", "sql", "--out", "out", "--data"])
-        .arg(sample_data())
+        .arg(data)
+        .args(options)
         .current_dir(directory)
         .output()
         .unwrap()
@@ -64,6 +69,39 @@ fn a_run_that_succeeds_leaves_the_file_and_says_where() {
     let text = fs::read_to_string(directory.path().join("out/in/daily/nations.csv")).unwrap();
     assert_eq!(text.lines().count(), 26);
     assert_eq!(text.lines().nth(1), Some("0,ALGERIA"));
+}
+
+/// What a stack's settings would name on AWS, and what has to be named there.
+#[test]
+fn databases_and_secrets_of_the_command_line_may_be_used() {
+    let directory = TempDir::new().unwrap();
+    let data = directory.path().join("data");
+    fs::create_dir_all(data.join("sales")).unwrap();
+    fs::write(data.join("sales/orders.csv"), "id,total\n1,2.50\n").unwrap();
+    let secret = r#"{"Username": "partner", "Password": "partner"}"#;
+    fs::write(directory.path().join("partner.json"), secret).unwrap();
+    let mut job = job();
+    job["database"] = json!("sales");
+    for (option, name) in
+        [("sftp/partner=partner.json", "sftp/partner"), ("ssm:/acme=partner.json", "ssm:/acme")]
+    {
+        job["transporter"]["config"] = json!({
+            "sftp_host": "sftp.partner.example", "sftp_path": "/in/daily", "sftp_secret": name,
+        });
+        let sql = "SELECT id, total FROM orders";
+        let output = run_with(directory.path(), &job, sql, &data, &["--secret", option]);
+        let secrets = format!(
+            "jobs may use `{name}` here; on AWS the stack's setting `secrets` would have to name it"
+        );
+        let told = ["jobs may use `sales` here; on AWS the stack's setting `databases`", &secrets];
+        check(&output, 0, &told);
+    }
+    let text = fs::read_to_string(directory.path().join("out/in/daily/nations.csv")).unwrap();
+    assert_eq!(text, "id,total\n1,2.5\n");
+
+    job["output_bucket"] = json!("acme-results");
+    let output = run_with(directory.path(), &job, NATIONS, &data, &[]);
+    check(&output, 2, &["`acme-results`", "`athena-workflow-dev-results` only"]);
 }
 
 #[test]

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::policy::{Effect, Policy, Statement};
+use crate::{
+    pattern::ResourcePattern,
+    policy::{Effect, Policy, Statement},
+};
 use inputs::{Inputs, Registered};
 
 /// The roles of a deployment, the policies of its buckets, keys and functions, and of buckets and
@@ -163,6 +166,22 @@ impl Policies {
         let read = statements(what, Kind::Attached, policy)?;
         self.attached.entry(arn).or_default().extend(read);
         Ok(())
+    }
+
+    /// Lets the roles that may do `action` to something do it to `resource` as well, as a setting of
+    /// the stack would. Says whether that is new. A resource that no policy can name is not added.
+    pub fn extend(&mut self, action: &str, resource: &str) -> bool {
+        let Ok(pattern) = ResourcePattern::try_from(resource.to_owned()) else { return false };
+        let mut is_new = false;
+        for statement in self.roles.values_mut().flat_map(|role| &mut role.statements) {
+            let is_about = statement.effect == Effect::Allow
+                && statement.action.iter().any(|known| known.matches(action));
+            if is_about && !statement.resource.iter().any(|known| known.matches(resource)) {
+                statement.resource.push(pattern.clone());
+                is_new = true;
+            }
+        }
+        is_new
     }
 
     /// The policy of a resource, for an object that of its bucket; `None` if the stack has none.
