@@ -54,9 +54,8 @@ export class Api extends pulumi.ComponentResource {
     );
     const authorization = this.createAuthorization(name, args.authorization);
     for (const routeKey of args.routes) {
-      const child = `${name} ${routeKey}`;
       new aws.apigatewayv2.Route(
-        child,
+        `${name} ${routeKey}`,
         {
           apiId: this.api.id,
           routeKey,
@@ -65,8 +64,10 @@ export class Api extends pulumi.ComponentResource {
         },
         { parent: this },
       );
+      // AWS's name of it is made from this one, and has letters, digits, `-` and `_` only.
+      const words = routeKey.match(/\w+/g) ?? [];
       new aws.lambda.Permission(
-        child,
+        [name, ...words].join("-"),
         {
           function: args.function.name,
           action: "lambda:InvokeFunction",

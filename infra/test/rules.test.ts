@@ -11,7 +11,10 @@ for (const stack of stacks()) {
   });
 }
 
-/** Checks which rules a change of the stack dev breaks: `from` becomes `to` at the first place below `at`. */
+/**
+ * Checks which rules a change of the stack dev breaks: `from` becomes `to` at the first place in what
+ * stands `at`, its own name with it.
+ */
 function check(
   at: [type: string, name: string],
   from: string | RegExp,
@@ -21,11 +24,11 @@ function check(
   const stack = reviewed("dev");
   const [type, name] = at;
   const whole = `athena-workflow-dev${name}`;
-  const before = JSON.stringify(stack.resources[type]?.[whole]);
+  const { [whole]: resource, ...others } = stack.resources[type] ?? {};
+  const before = JSON.stringify({ [whole]: resource });
   const after = before.replace(from, to);
   assert.notEqual(after, before, `\`${String(from)}\` is not in ${type} ${whole}`);
-  const sameType = stack.resources[type] ?? {};
-  sameType[whole] = JSON.parse(after) as (typeof sameType)[string];
+  stack.resources[type] = { ...others, ...(JSON.parse(after) as typeof others) };
   assert.deepEqual(faults(stack), expected);
 }
 
@@ -49,11 +52,24 @@ test("a trust in anyone is found", () => {
   ]);
 });
 
+test("a name that AWS does not take is found, given or made from Pulumi's", () => {
+  const permission: [string, string] = ["aws:lambda/permission:Permission", "-POST-jobs"];
+  check(permission, "-POST-jobs", " POST /jobs", [
+    "aws:lambda/permission:Permission: AWS takes no statementId like `athena-workflow-dev POST /jobs-0123abc`",
+  ]);
+  check(permission, '"inputs":{', '"inputs":{"statementId":"POST /jobs",', [
+    "aws:lambda/permission:Permission: AWS takes no statementId like `POST /jobs`",
+  ]);
+  check(["aws:sfn/stateMachine:StateMachine", ""], '"name":"', '"name":"jobs of ', [
+    "aws:sfn/stateMachine:StateMachine: AWS takes no name like `jobs of athena-workflow-dev`",
+  ]);
+});
+
 test("an open route and one without permission are found", () => {
   check(["aws:apigatewayv2/route:Route", " POST /jobs"], "AWS_IAM", "NONE", [
     "the route POST /jobs is open to anyone",
   ]);
-  check(["aws:lambda/permission:Permission", " POST /jobs"], "POST/jobs", "POST/job", [
+  check(["aws:lambda/permission:Permission", "-POST-jobs"], "POST/jobs", "POST/job", [
     "API Gateway may not call the function of the route POST /jobs",
   ]);
 });

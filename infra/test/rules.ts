@@ -39,6 +39,32 @@ const ANYONE: Record<string, string> = {
   EncryptEvents: "EventBridge sends nothing to check when it publishes to SNS",
 };
 
+/** The field with a resource's name in AWS, and what AWS takes as that name. */
+const NAMES: Record<string, [field: string, form: RegExp]> = {
+  "aws:apigatewayv2/api:Api": ["name", /^\P{Cc}{1,128}$/u],
+  "aws:apigatewayv2/authorizer:Authorizer": ["name", /^\P{Cc}{1,128}$/u],
+  "aws:athena/workgroup:Workgroup": ["name", /^[\w.-]{1,128}$/],
+  "aws:cloudwatch/dashboard:Dashboard": ["dashboardName", /^[\w-]{1,255}$/],
+  "aws:cloudwatch/eventRule:EventRule": ["name", /^[\w.-]{1,64}$/],
+  "aws:cloudwatch/eventTarget:EventTarget": ["targetId", /^[\w.-]{1,64}$/],
+  "aws:cloudwatch/logGroup:LogGroup": ["name", /^[\w./#-]{1,512}$/],
+  "aws:cloudwatch/metricAlarm:MetricAlarm": ["name", /^\P{Cc}{1,255}$/u],
+  "aws:iam/role:Role": ["name", /^[\w+=,.@-]{1,64}$/],
+  "aws:iam/rolePolicy:RolePolicy": ["name", /^[\w+=,.@-]{1,128}$/],
+  "aws:kms/alias:Alias": ["name", /^alias\/(?!aws\/)[\w:/-]{1,250}$/],
+  "aws:lambda/function:Function": ["name", /^[\w-]{1,64}$/],
+  "aws:lambda/permission:Permission": ["statementId", /^[\w-]{1,100}$/],
+  "aws:s3/bucket:Bucket": ["bucket", /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/],
+  "aws:scheduler/schedule:Schedule": ["name", /^[\w.-]{1,64}$/],
+  "aws:scheduler/scheduleGroup:ScheduleGroup": ["name", /^[\w.-]{1,64}$/],
+  "aws:sfn/stateMachine:StateMachine": ["name", /^[\w-]{1,80}$/],
+  "aws:sns/topic:Topic": ["name", /^[\w-]{1,256}$/],
+  "aws:sqs/queue:Queue": ["name", /^[\w-]{1,80}$/],
+};
+
+/** What Pulumi puts behind its name of a resource to make AWS's, if the program gives none. */
+const RANDOM_ENDING = "-0123abc";
+
 /** Fields of a job or a variable that are secret whatever they hold. */
 const SECRET_NAMES = /password|private_key|passphrase|client_secret|token/i;
 
@@ -65,6 +91,7 @@ export function policyDocuments(stack: SynthesizedStack): PolicyDocument[] {
 export function faults(stack: SynthesizedStack): string[] {
   return [
     ...policyDocuments(stack).flatMap(policyFaults),
+    ...nameFaults(stack),
     ...routeFaults(stack),
     ...functionFaults(stack),
     ...bucketFaults(stack),
@@ -103,6 +130,15 @@ function policyFaults({ at, kind, document }: PolicyDocument): string[] {
     }
   }
   return found;
+}
+
+function nameFaults(stack: SynthesizedStack): string[] {
+  return Object.entries(NAMES).flatMap(([type, [field, form]]) =>
+    resources(stack, type)
+      .map(([name, { inputs }]) => text(inputs[field] ?? `${name}${RANDOM_ENDING}`))
+      .filter((name) => !form.test(name))
+      .map((name) => `${type}: AWS takes no ${field} like \`${name}\``),
+  );
 }
 
 function routeFaults(stack: SynthesizedStack): string[] {

@@ -87,7 +87,7 @@ async fn a_variable_with_another_arn_fails_the_start_of_a_run() {
 async fn a_route_without_a_permission_is_an_internal_error() {
     let scenario = start(|resources| {
         let permissions = resources["aws:lambda/permission:Permission"].as_object_mut().unwrap();
-        permissions.remove("athena-workflow-dev POST /jobs").unwrap();
+        permissions.remove("athena-workflow-dev-POST-jobs").unwrap();
     })
     .await;
     check_answer(&scenario, 500, INTERNAL).await;

@@ -253,7 +253,7 @@ fn the_http_api_calls_the_function_of_a_route_that_has_a_permission() {
 fn check_permission(property: &str, value: Value, is_permitted: bool) {
     let mut stack = stack();
     let permissions = &mut stack["resources"]["aws:lambda/permission:Permission"];
-    permissions["athena-workflow-dev POST /jobs"]["inputs"][property] = value;
+    permissions["athena-workflow-dev-POST-jobs"]["inputs"][property] = value;
     let route = "arn:aws:execute-api:us-east-1:000000000000:athena-workflow-dev/$default/POST/jobs";
     let function = "arn:aws:lambda:us-east-1:000000000000:function:athena-workflow-dev-job-api";
     let call = Call::new("lambda:InvokeFunction", function);
