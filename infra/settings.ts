@@ -95,8 +95,14 @@ export interface Settings {
   hoursWithoutSuccess: number;
 }
 
-/** The longest name of a stack: the names of its roles, with ours in them, have at most 64 characters. */
-const STACK_NAME_CHARS_MAX = 18;
+/**
+ * The name of a stack, which is in all names of what it holds: buckets take neither `_` nor capitals,
+ * functions no `.`, and the roles' names, with ours in them, have at most 64 characters.
+ */
+const stackName = text(
+  /^[a-z0-9][a-z0-9-]{0,17}$/,
+  "1 to 18 small letters, digits and `-`, the first of them no `-`",
+);
 
 /** What CloudWatch Logs takes as a retention. */
 const RETENTION_DAYS = [
@@ -219,11 +225,7 @@ export function readSettings(): Settings {
     report("aws:region", "is not set");
   }
   const stack = pulumi.getStack();
-  if (stack.length > STACK_NAME_CHARS_MAX) {
-    problems.push(
-      `the stack's name has ${stack.length} characters, ${STACK_NAME_CHARS_MAX} are the most`,
-    );
-  }
+  stackName(stack, "the stack's name", report);
   if (problems.length > 0) {
     throw new pulumi.RunError(
       `the settings of the stack \`${stack}\` are wrong:\n  ${problems.join("\n  ")}`,

@@ -169,8 +169,20 @@ test("settings that contradict each other are refused", async () => {
   ]);
 });
 
-test("the name of a stack leaves room for the names in it", async () => {
-  await check({}, ["the stack's name has 19 characters, 18 are the most"], "production-eu-west1");
+test("the name of a stack fits into all names in it", async () => {
+  for (const stack of ["a", "2nd", "acme-eu-central-1", "123456789012345678"]) {
+    await check({}, [], stack);
+  }
+  for (const stack of ["production-eu-west1", "Acme", "acme_eu", "acme.eu", "-acme"]) {
+    await check(
+      {},
+      [
+        "the stack's name: expected 1 to 18 small letters, digits and `-`, the first of them no `-`, " +
+          `found \`${stack}\``,
+      ],
+      stack,
+    );
+  }
 });
 
 test("a value for a setting that there is not, or of another type, is refused before the program runs", () => {
