@@ -1,7 +1,10 @@
 import * as fs from "node:fs";
 
-import { builtPackage } from "./packages";
+import { builtPackages } from "./packages";
 import { deploy } from "./platform";
 import { readSettings } from "./settings";
 
-export = deploy(readSettings(), builtPackage, fs.readFileSync("workflow.asl.json", "utf8"));
+const settings = readSettings();
+const workflow = fs.readFileSync("workflow.asl.json", "utf8");
+
+export = deploy(settings, builtPackages(settings.architecture), workflow);

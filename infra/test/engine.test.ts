@@ -9,24 +9,25 @@ import { copyOfProgram, run } from "./engine";
 import { configuration, stackValues } from "./project";
 import { reviewed } from "./synth";
 
-/** A folder of the test, gone with it. */
-function folder(context: TestContext): string {
+/** A folder of the test, gone with it, that holds packages for these architectures. */
+function folder(context: TestContext, ...architectures: string[]): string {
   const root = fs.mkdtempSync(path.join(os.tmpdir(), "athena-workflow-infra-"));
   context.after(() => {
     fs.rmSync(root, { recursive: true });
   });
+  for (const architecture of architectures) {
+    const packages = path.join(root, "target", "lambda", architecture);
+    fs.mkdirSync(packages, { recursive: true });
+    for (const name of FUNCTION_NAMES) {
+      fs.writeFileSync(path.join(packages, `${name}.zip`), "");
+    }
+  }
   return root;
 }
 
 test("Pulumi's own entry point registers what was reviewed, with the packages", async (context) => {
-  const root = folder(context);
-  const packages = path.join(root, "target", "lambda");
-  fs.mkdirSync(packages, { recursive: true });
-  for (const name of FUNCTION_NAMES) {
-    fs.writeFileSync(path.join(packages, `${name}.zip`), "");
-  }
   const { exitCode, messages, registered } = await run(
-    copyOfProgram(root),
+    copyOfProgram(folder(context, "x86_64", "arm64")),
     "dev",
     configuration(stackValues("dev")),
   );
@@ -44,19 +45,19 @@ test("Pulumi's own entry point registers what was reviewed, with the packages", 
     .map(({ inputs }) => (inputs.code as { path: string }).path);
   assert.deepEqual(
     code.sort(),
-    FUNCTION_NAMES.map((name) => `../target/lambda/${name}.zip`).sort(),
+    FUNCTION_NAMES.map((name) => `../target/lambda/x86_64/${name}.zip`).sort(),
   );
 });
 
-test("without packages nothing is deployed, and the user is told what to do", async (context) => {
+test("without packages for its processors nothing is deployed, and the user is told what to do", async (context) => {
   const { exitCode, messages } = await run(
-    copyOfProgram(folder(context)),
+    copyOfProgram(folder(context, "x86_64")),
     "dev",
-    configuration(stackValues("dev")),
+    configuration({ ...stackValues("dev"), "athena-workflow:architecture": "arm64" }),
   );
   assert.equal(exitCode, 32);
   assert.match(
     messages.join("\n"),
-    /no package of the function query-loader .*: run scripts\/package first/,
+    /no package of the function query-loader at .*: run scripts\/package arm64 first/,
   );
 });
