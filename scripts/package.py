@@ -1,4 +1,4 @@
-"""Writes one zip for each function, always the same bytes for the same binary, and prints a table.
+"""Writes one zip for each function, the same bytes for the same binary and Python, and prints a table.
 
 python3 scripts/package.py BINARIES ZIPS GLIBC FUNCTION...
 """
