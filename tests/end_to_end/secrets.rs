@@ -98,9 +98,6 @@ async fn traces(scenario: &Scenario) -> Vec<Trace> {
     let mut traces = Vec::new();
     let work = scenario.logs().parent().unwrap().to_owned();
     collect_files(&work, &mut traces);
-    for answer in ["/jobs", "/openapi.json"] {
-        traces.push(Trace { place: answer.to_owned(), bytes: scenario.get(answer).await.into() });
-    }
     let machine = &scenario.stack().endpoints().state_machine_arn;
     let listed =
         scenario.step_functions("ListExecutions", &json!({ "stateMachineArn": machine })).await;

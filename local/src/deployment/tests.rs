@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
-use job::ErrorName;
+use job::{ErrorName, Job};
+use local_scheduler::Scheduler;
 use serde_json::{Value, json};
 
 use super::*;
@@ -103,6 +104,31 @@ fn schedules_are_those_of_the_file() {
     let job: Value = serde_json::from_str(&nightly.input).unwrap();
     assert_eq!(job["scheduled_at"], "<aws.scheduler.scheduled-time>");
     assert_eq!(Deployment::parse(PROD).unwrap().schedules.len(), 1);
+}
+
+/// Nobody looks when a schedule starts a run at night: also for stacks that are not this repository's.
+#[test]
+fn every_schedule_of_every_stack_starts_a_job_without_a_problem() {
+    let stacks = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/stacks");
+    let files: Vec<_> =
+        std::fs::read_dir(stacks).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(files.len() >= 2, "{files:?}");
+    for file in files {
+        let deployment = Deployment::parse(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        for schedule in deployment.schedules {
+            let begun = "2026-11-22T12:00:00Z".parse().unwrap();
+            let place = format!("{}, {}", file.display(), schedule.name);
+            let schedule = Schedule { is_enabled: true, ..schedule };
+            let mut scheduler = Scheduler::new(vec![schedule], begun);
+            let next = scheduler.next().unwrap_or_else(|| panic!("{place} never fires"));
+            let mut input: Value = serde_json::from_str(&scheduler.due(next)[0].input()).unwrap();
+            // The workflow takes it before it hands the job on.
+            input.as_object_mut().unwrap().remove("scheduled_at");
+            if let Err(problems) = Job::parse(&input) {
+                panic!("{place}: {problems}");
+            }
+        }
+    }
 }
 
 #[test]
