@@ -54,8 +54,7 @@ pub struct Args {
 pub enum Command {
     /// Run one job on this machine, from the SQL files to the delivered file.
     ///
-    /// Starts the stack on free ports of 127.0.0.1, creates the job's buckets, uploads the SQL
-    /// files below the job's `query_prefix`, posts the job, shows how it goes, and stops the stack.
+    /// Starts the stack on free ports of 127.0.0.1, uploads the SQL files below the job's `query_prefix`, posts the job, shows how it goes, and stops the stack.
     ///
     /// A job never reaches its real partner from here: the SFTP server of this laptop stands in for
     /// the `sftp_host` of the job. Its host key is pinned unless the job pins one itself; user,
@@ -127,7 +126,7 @@ pub struct LocalArgs {
     /// SQL files to upload: every `*.sql` and `query_index.json` in it and its directories.
     #[arg(long, value_name = "DIR")]
     pub queries: Option<PathBuf>,
-    /// The bucket to create and to upload `--queries` to [default: the stack's own].
+    /// The bucket to upload `--queries` to [default: the stack's own].
     #[arg(long, value_name = "NAME", requires = "queries")]
     pub bucket: Option<job::BucketName>,
     /// Have the stack's schedules start runs: `rate(…)` at once, as when they are made on AWS, the

@@ -119,9 +119,12 @@ pub enum Error {
     /// The stack.
     #[error("starting the stack")]
     Start(#[source] Box<local::StackError>),
+    /// A name that no policy can have.
+    #[error("letting jobs use what the command line gives")]
+    Allow(#[source] local::PolicyError),
     /// A bucket that the functions could not reach.
     #[error(
-        "the job names the bucket `{bucket}`, and the functions of the stack reach `{}` and `{}` only",
+        "the functions of the stack do not reach the bucket `{bucket}`: `{}` and `{}` only",
         known[0],
         known[1]
     )]
@@ -130,14 +133,6 @@ pub enum Error {
         bucket: String,
         /// Those of the stack.
         known: [String; 2],
-    },
-    /// A bucket.
-    #[error("creating the bucket `{bucket}`")]
-    CreateBucket {
-        /// Its name.
-        bucket: String,
-        /// Why it is not there.
-        source: local::StoreError,
     },
     /// An upload.
     #[error("uploading `{}` to `s3://{bucket}/{key}`", path.display())]
@@ -218,6 +213,7 @@ impl Error {
             | Self::RefusedJob(_)
             | Self::ReadQueries { .. }
             | Self::QueryPath { .. }
+            | Self::Allow(_)
             | Self::ForeignBucket { .. }
             | Self::NoQueries { .. } => Exit::Refused,
             Self::ReadStack { .. }
@@ -226,7 +222,6 @@ impl Error {
             | Self::Start(_) => Exit::NotStarted,
             Self::Interrupted => Exit::Interrupted,
             Self::Executable(_)
-            | Self::CreateBucket { .. }
             | Self::Upload { .. }
             | Self::ReadObject { .. }
             | Self::WriteFile { .. }

@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use job::Prefix;
 use local::{
-    Deployment, Endpoints, ShareFileConfig, Stack, StackConfig,
+    Deployment, Endpoints, PolicyError, ShareFileConfig, Stack, StackConfig,
     deployment::{Api, Authorization},
 };
 
@@ -45,34 +45,51 @@ pub fn config(
     if let Some(path) = &args.stack {
         config.deployment = deployment(path)?;
     }
-    let databases = databases(&args.data);
-    let databases = databases.iter().filter(|name| config.deployment.let_read_database(name));
-    note_what_is_new("databases", databases.map(String::as_str), terminal);
-    let secrets = args.secrets.iter().map(|secret| secret.name.as_str());
-    let secrets = secrets.filter(|name| config.deployment.let_use_secret(name));
-    note_what_is_new("secrets", secrets, terminal);
+    let deployment = &mut config.deployment;
+    let databases = local::databases(&args.data);
+    note_what_is_new("databases", &databases, |name| deployment.let_read_database(name), terminal)?;
+    let secrets: Vec<_> = args.secrets.iter().map(|secret| secret.name.clone()).collect();
+    note_what_is_new("secrets", &secrets, |name| deployment.let_use_secret(name), terminal)?;
     Ok(config)
 }
 
-/// The databases of a data directory, which says itself what is wrong with it when the stack starts.
-fn databases(data: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(data).into_iter().flatten().flatten();
-    let directories = entries.filter(|entry| entry.path().is_dir());
-    directories.filter_map(|entry| entry.file_name().into_string().ok()).collect()
-}
-
-/// What is given on the command line may be used here, and on AWS only by a setting of the stack.
-fn note_what_is_new<'a>(
+/// Lets jobs use what the command line gives, and says what they could not use on AWS without the
+/// setting.
+fn note_what_is_new(
     setting: &str,
-    names: impl Iterator<Item = &'a str>,
+    names: &[String],
+    mut let_use: impl FnMut(&str) -> Result<bool, PolicyError>,
     terminal: &mut Terminal<'_>,
-) {
-    let names = names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    if !names.is_empty() {
+) -> Result<(), Error> {
+    let mut new = Vec::new();
+    for name in names {
+        if let_use(name).map_err(Error::Allow)? {
+            new.push(format!("`{name}`"));
+        }
+    }
+    if !new.is_empty() {
+        let new = new.join(", ");
         terminal.note(format_args!(
-            "jobs may use {names} here; on AWS the stack's setting `{setting}` would have to name it"
+            "jobs may use {new} here; on AWS the stack's setting `{setting}` would have to name it"
         ));
     }
+    Ok(())
+}
+
+/// Refuses buckets that the functions of the stack could not reach.
+///
+/// # Errors
+///
+/// When there is one.
+pub fn check_buckets(
+    deployment: &Deployment,
+    buckets: impl IntoIterator<Item = String>,
+) -> Result<(), Error> {
+    let known = [&deployment.queries_bucket, &deployment.results_bucket];
+    let foreign = buckets.into_iter().find(|bucket| !known.contains(&bucket));
+    foreign.map_or(Ok(()), |bucket| {
+        Err(Error::ForeignBucket { bucket, known: known.map(String::clone) })
+    })
 }
 
 /// What a file says is deployed.
@@ -118,6 +135,7 @@ pub async fn serve(
 ) -> Result<Exit, Error> {
     let files = args.queries.as_deref().map(queries::find).transpose()?;
     let mut config = config(&args.stack, &args.work_dir, place, terminal)?;
+    check_buckets(&config.deployment, args.bucket.as_ref().map(ToString::to_string))?;
     config.aws_address = loopback(args.port);
     config.api_address = loopback(args.api_port);
     config.sftp_address = loopback(args.sftp_port);
@@ -161,7 +179,6 @@ async fn make_ready(
         let prefix = Prefix::from(args.prefix.clone());
         let own = &stack.deployment().queries_bucket;
         let bucket = args.bucket.as_ref().map_or(own.as_str(), job::BucketName::as_str);
-        queries::create_bucket(stack.store(), bucket).await?;
         queries::upload(stack.store(), bucket, &prefix, &files).await?;
         terminal.result(format!("{} files uploaded to s3://{bucket}/{prefix}\n", files.len()))?;
     }

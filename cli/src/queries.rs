@@ -93,16 +93,6 @@ pub async fn upload(
     Ok(())
 }
 
-/// Creates a bucket unless it is there.
-///
-/// # Errors
-///
-/// When the store can not.
-pub async fn create_bucket(store: &Store, bucket: &str) -> Result<(), Error> {
-    let created = store.create_bucket(bucket).await;
-    created.map_err(|source| Error::CreateBucket { bucket: bucket.to_owned(), source })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +121,7 @@ mod tests {
 
         let store_dir = tempfile::tempdir().unwrap();
         let store = Store::open(store_dir.path()).await.unwrap();
-        create_bucket(&store, "acme-queries").await.unwrap();
+        store.create_bucket("acme-queries").await.unwrap();
         for _ in 0..2 {
             upload(&store, "acme-queries", &Prefix::from("sql".to_owned()), &files).await.unwrap();
         }

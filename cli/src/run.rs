@@ -11,7 +11,7 @@ use job::{
     name::RunId,
     view::{RunState, RunView},
 };
-use local::{Deployment, Stack};
+use local::Stack;
 
 pub use self::{
     api::Api,
@@ -47,12 +47,7 @@ pub async fn run(
     let mut work_dir = WorkDir::open(args.work_dir.as_deref())?;
     let mut config = local_stack::config(&args.stack, work_dir.path(), place, terminal)?;
     config.sharefile = job.sharefile();
-    let Deployment { queries_bucket, results_bucket, .. } = &config.deployment;
-    let known = [queries_bucket, results_bucket];
-    if let Some(bucket) = job.buckets().into_iter().find(|bucket| !known.contains(&bucket)) {
-        let known = known.map(String::clone);
-        return Err(Error::ForeignBucket { bucket, known });
-    }
+    local_stack::check_buckets(&config.deployment, job.buckets())?;
 
     tokio::pin!(interrupted);
     let stack = tokio::select! {

@@ -189,26 +189,37 @@ impl Deployment {
 
     /// Lets queries read a database that is on this machine, as the stack's setting `databases` does
     /// it. Says whether they could not before.
-    pub fn let_read_database(&mut self, name: &str) -> bool {
-        let database = self.arn("glue", &format!("database/{name}"));
-        let tables = self.arn("glue", &format!("table/{name}/*"));
-        let found = self.policies.extend("glue:GetDatabase", &database);
-        self.policies.extend("glue:GetTable", &database);
-        self.policies.extend("glue:GetTable", &tables);
-        found
+    ///
+    /// # Errors
+    ///
+    /// When no policy can name it.
+    pub fn let_read_database(&mut self, name: &str) -> Result<bool, PolicyError> {
+        // Every role that runs queries reads the catalog.
+        let known = "glue:GetDatabase";
+        let mut resources =
+            vec![self.arn("glue", "catalog"), self.arn("glue", &format!("database/{name}"))];
+        let can_find = self.policies.extend(known, known, &resources)?;
+        resources.push(self.arn("glue", &format!("table/{name}/*")));
+        let can_read = self.policies.extend(known, "glue:GetTable", &resources)?;
+        Ok(can_find || can_read)
     }
 
     /// Lets deliveries use a secret, or with `ssm:` before its name a parameter, as the stack's setting
     /// `secrets` does it. Says whether they could not before.
-    pub fn let_use_secret(&mut self, name: &str) -> bool {
-        if let Some(parameter) = name.strip_prefix("ssm:") {
-            let parameter = format!("parameter/{}", parameter.trim_start_matches('/'));
-            let parameter = self.arn("ssm", &parameter);
-            return self.policies.extend("ssm:GetParameter", &parameter);
-        }
-        // Six characters follow the name in the ARN.
-        let secret = self.arn("secretsmanager", &format!("secret:{name}-??????"));
-        self.policies.extend("secretsmanager:GetSecretValue", &secret)
+    ///
+    /// # Errors
+    ///
+    /// When no policy can name it.
+    pub fn let_use_secret(&mut self, name: &str) -> Result<bool, PolicyError> {
+        let (action, resource) = if let Some(parameter) = name.strip_prefix("ssm:") {
+            let parameter = parameter.trim_start_matches('/');
+            ("ssm:GetParameter", self.arn("ssm", &format!("parameter/{parameter}")))
+        } else {
+            // Six characters follow the name in the ARN.
+            let secret = self.arn("secretsmanager", &format!("secret:{name}-??????"));
+            ("secretsmanager:GetSecretValue", secret)
+        };
+        self.policies.extend(action, action, &[resource])
     }
 
     fn arn(&self, service: &str, resource: &str) -> String {

@@ -15,8 +15,10 @@ mod overlay;
 mod rights;
 mod stack;
 
-pub use local_athena::{Athena, Faults as AthenaFaults, InjectedFailure, Refusal, WorkGroup};
-pub use local_iam::{Guard, Report};
+pub use local_athena::{
+    Athena, Faults as AthenaFaults, InjectedFailure, Refusal, WorkGroup, databases,
+};
+pub use local_iam::{Guard, PolicyError, Report};
 pub use local_lambda::Usage;
 pub use local_s3::{Store, StoreError};
 pub use local_scheduler::{Firing, Schedule};

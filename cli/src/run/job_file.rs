@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn only_buckets_that_can_be_are_created() {
+    fn only_buckets_that_can_be_are_named() {
         for (job, buckets, queries) in [
             (
                 json!({ "query_index_bucket": "acme-a", "output_bucket": "acme-b" }),

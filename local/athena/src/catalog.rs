@@ -61,6 +61,11 @@ impl DataDir {
     }
 }
 
+/// The databases that a data directory holds: its directories, in lower case, without hidden ones.
+pub fn databases(data_dir: &Path) -> Vec<String> {
+    DataDir::new(data_dir.to_owned()).directories().into_keys().collect()
+}
+
 /// The entries of a directory by their names in lower case, without hidden ones (`.`, `_`).
 fn visible_entries(directory: &Path) -> Vec<(String, PathBuf)> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };

@@ -33,6 +33,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use api::router;
+pub use catalog::databases;
 pub use faults::{Faults, InjectedFailure, Refusal};
 pub use results::{DirectoryResults, ResultStore, ResultWriter};
 pub use sample::{SampleError, TableWritten, write_tpch};

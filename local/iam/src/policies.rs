@@ -5,10 +5,10 @@ mod inputs;
 use std::collections::BTreeMap;
 
 use serde::Deserialize as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    pattern::ResourcePattern,
+    condition::Context,
     policy::{Effect, Policy, Statement},
 };
 use inputs::{Inputs, Registered};
@@ -168,20 +168,35 @@ impl Policies {
         Ok(())
     }
 
-    /// Lets the roles that may do `action` to something do it to `resource` as well, as a setting of
-    /// the stack would. Says whether that is new. A resource that no policy can name is not added.
-    pub fn extend(&mut self, action: &str, resource: &str) -> bool {
-        let Ok(pattern) = ResourcePattern::try_from(resource.to_owned()) else { return false };
+    /// Lets the roles that may do `known` to something do `action` to `resources`, as a setting of the
+    /// stack would. Says whether that is new to one of them.
+    ///
+    /// # Errors
+    ///
+    /// When no policy can name the resources.
+    pub fn extend(
+        &mut self,
+        known: &str,
+        action: &str,
+        resources: &[String],
+    ) -> Result<bool, PolicyError> {
+        let policy = json!({
+            "Version": "2012-10-17",
+            "Statement": {
+                "Sid": "OnThisMachine", "Effect": "Allow", "Action": action, "Resource": resources,
+            },
+        });
+        let what = format!("the names `{}`", resources.join("`, `"));
+        let read = statements(what, Kind::Identity, policy)?;
         let mut is_new = false;
-        for statement in self.roles.values_mut().flat_map(|role| &mut role.statements) {
-            let is_about = statement.effect == Effect::Allow
-                && statement.action.iter().any(|known| known.matches(action));
-            if is_about && !statement.resource.iter().any(|known| known.matches(resource)) {
-                statement.resource.push(pattern.clone());
+        for role in self.roles.values_mut() {
+            let may_all = resources.iter().all(|resource| role.may(action, resource));
+            if role.may_something(known) && !may_all {
+                role.statements.extend(read.clone());
                 is_new = true;
             }
         }
-        is_new
+        Ok(is_new)
     }
 
     /// The policy of a resource, for an object that of its bucket; `None` if the stack has none.
@@ -198,6 +213,14 @@ impl Policies {
 }
 
 impl Role {
+    fn may_something(&self, action: &str) -> bool {
+        self.allowing().any(|statement| statement.action.iter().any(|known| known.matches(action)))
+    }
+
+    fn may(&self, action: &str, resource: &str) -> bool {
+        self.allowing().any(|statement| statement.covers(action, resource, &Context::new()))
+    }
+
     /// The statements that allow something, which are the ones a report is about.
     pub(crate) fn allowing(&self) -> impl Iterator<Item = &Statement> {
         self.statements.iter().filter(|statement| statement.effect == Effect::Allow)

@@ -106,6 +106,37 @@ fn schedules_are_those_of_the_file() {
     assert_eq!(Deployment::parse(PROD).unwrap().schedules.len(), 1);
 }
 
+/// A stack says what is new to it, whether it reads databases at all or not.
+#[test]
+fn a_database_and_a_secret_of_this_machine_are_new_once() {
+    let without_databases = |resources: &mut Value| {
+        let policies = &mut resources["aws:iam/rolePolicy:RolePolicy"];
+        let role = &mut policies["athena-workflow-dev-execute-single-query"];
+        let statements = role["inputs"]["policy"]["Statement"].as_array_mut().unwrap();
+        statements.retain(|statement| statement["Sid"] != "ReadTables");
+    };
+    let mut document = dev();
+    without_databases(&mut document["resources"]);
+    let none = Deployment::parse(&document.to_string()).unwrap();
+    for (mut deployment, known) in [(Deployment::dev(), true), (none, false)] {
+        for (name, is_new) in
+            [("tpch", !known), ("default", true), ("sales", true), ("sales", false)]
+        {
+            assert_eq!(deployment.let_read_database(name).unwrap(), is_new, "{name} {known}");
+        }
+    }
+    let mut deployment = Deployment::dev();
+    for (name, is_new) in [
+        ("athena-workflow/dev/partner", false),
+        ("sftp/partner", true),
+        ("sftp/partner", false),
+        ("ssm:/athena-workflow/dev/partner", false),
+        ("ssm:/sftp/partner", true),
+    ] {
+        assert_eq!(deployment.let_use_secret(name).unwrap(), is_new, "{name}");
+    }
+}
+
 /// Nobody looks when a schedule starts a run at night: also for stacks that are not this repository's.
 #[test]
 fn every_schedule_of_every_stack_starts_a_job_without_a_problem() {

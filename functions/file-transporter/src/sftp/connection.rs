@@ -52,7 +52,7 @@ pub(super) struct Link {
 #[derive(Clone, Debug)]
 pub(super) struct End {
     pub(super) reason: String,
-    /// Whether the server ended it on purpose, and not because it has too many of them.
+    /// Whether the server ended it on purpose, and for no reason but the client's.
     pub(super) is_deliberate: bool,
 }
 
@@ -250,7 +250,14 @@ impl client::Handler for Client {
     ) -> Result<(), Self::Error> {
         let (is_deliberate, text) = match &reason {
             DisconnectReason::ReceivedDisconnect(info) => (
-                !matches!(info.reason_code, Disconnect::TooManyConnections),
+                !matches!(
+                    info.reason_code,
+                    Disconnect::TooManyConnections
+                        | Disconnect::ServiceNotAvailable
+                        | Disconnect::ConnectionLost
+                        | Disconnect::MACError
+                        | Disconnect::CompressionError
+                ),
                 format!("the server said goodbye: {:?} {}", info.reason_code, info.message),
             ),
             DisconnectReason::Error(russh::Error::IO(error))

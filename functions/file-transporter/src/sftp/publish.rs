@@ -104,12 +104,11 @@ pub(super) async fn settle(
     Ok(())
 }
 
-/// Whether a name is taken. Where looking is forbidden it counts as free.
 async fn is_there(remote: &Remote, path: &str) -> Result<bool, Error> {
     match remote.size(path).await {
         Ok(_) => Ok(true),
-        Err(Fault::Refused(..)) => Ok(false),
-        Err(Fault::Lost(error)) => Err(error),
+        Err(Fault::Refused(Refusal::NoSuchFile, _)) => Ok(false),
+        Err(fault) => Err(fault.into_error(format!("looking for `{path}`"))),
     }
 }
 

@@ -56,10 +56,6 @@ impl Sent {
     fn whole(whole: Whole) -> Self {
         Self::Whole(Box::new(whole))
     }
-
-    fn in_doubt(trouble: Trouble) -> Self {
-        Self::InDoubt(Box::new(trouble))
-    }
 }
 
 /// A file that was uploaded, or was there.
@@ -121,7 +117,7 @@ impl Upload<'_> {
             }
             match patience.after(trouble).await {
                 Ok(()) => {}
-                Err(trouble) if may_be_done => return Ok(Sent::in_doubt(trouble)),
+                Err(trouble) if may_be_done => return Ok(self.in_doubt(trouble)),
                 Err(trouble) => return Err(trouble),
             }
         }
@@ -271,10 +267,19 @@ impl Upload<'_> {
             may_be_done |= may_have_ended(&trouble);
             match patience.after(trouble).await {
                 Ok(()) => {}
-                Err(trouble) if may_be_done => return Ok(Sent::in_doubt(trouble)),
+                Err(trouble) if may_be_done => return Ok(self.in_doubt(trouble)),
                 Err(trouble) => return Err(trouble),
             }
         }
+    }
+
+    fn in_doubt(&self, trouble: Trouble) -> Sent {
+        tracing::warn!(
+            remote_path = self.path(),
+            error.message = %job::error::Chain(&trouble.error),
+            "whether the upload was ended is not known"
+        );
+        Sent::InDoubt(Box::new(trouble))
     }
 
     async fn post(
