@@ -113,7 +113,7 @@ fn member(criterion: &mut Criterion) {
         let size = ratio(measured.compressed_bytes, info_zip.compressed_bytes);
         let (faster, cheaper) = (zip_wall / wall, zip_cpu / cpu);
         println!(
-            "{name}  {faster:>8.2} times  {cheaper:>10.2} times  {:>+7.2} %",
+            "{name}  {faster:>8.2} times  {cheaper:>10.2} times  {:>+8.3} %",
             (size - 1.0) * 100.0
         );
     }
