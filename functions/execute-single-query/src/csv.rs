@@ -11,12 +11,10 @@ mod blocks;
 mod machine;
 mod utf8;
 
+use fearless_simd::Level;
 use job::CsvOptions;
 
-use self::{blocks::copy_fields, machine::Machine, utf8::Utf8Check};
-
-/// The least that the blocks are given at a time.
-const WINDOW_BYTES_MIN: usize = 1024;
+use self::{blocks::Blocks, machine::Machine, utf8::Utf8Check};
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
@@ -65,6 +63,8 @@ pub enum CsvError {
 #[derive(Debug)]
 pub struct Transform {
     machine: Machine,
+    /// Some 5 KiB, which futures are not to carry.
+    blocks: Box<Blocks>,
     utf8: Utf8Check,
     begun: bool,
 }
@@ -72,7 +72,16 @@ pub struct Transform {
 impl Transform {
     /// A transform to the CSV that `options` describe.
     pub fn new(options: CsvOptions) -> Self {
-        Self { machine: Machine::new(options), utf8: Utf8Check::default(), begun: false }
+        Self::for_processor(Level::new(), options)
+    }
+
+    fn for_processor(level: Level, options: CsvOptions) -> Self {
+        Self {
+            machine: Machine::new(options),
+            blocks: Box::new(Blocks::new(level)),
+            utf8: Utf8Check::default(),
+            begun: false,
+        }
     }
 
     /// Takes the next bytes of the result and appends what they give to `out`.
@@ -93,15 +102,9 @@ impl Transform {
 
     fn walk(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), CsvError> {
         let mut rest = chunk;
-        // The blocks need room for all that they are given, so they are given little again where
-        // they could do nothing: a result may be full of fields that are not for them.
-        let mut window = usize::MAX;
         while !rest.is_empty() {
-            let near = &rest[..rest.len().min(window)];
-            let copied = copy_fields(&mut self.machine, near, out);
-            let taken = self.machine.take_field(&rest[copied..], out)?;
-            rest = &rest[copied + taken..];
-            window = if copied == 0 { WINDOW_BYTES_MIN } else { window.saturating_mul(2) };
+            rest = &rest[self.blocks.copy_fields(&mut self.machine, rest, out)..];
+            rest = &rest[self.machine.take_field(rest, out)?..];
         }
         Ok(())
     }
@@ -114,17 +117,47 @@ impl Transform {
 
 #[cfg(test)]
 mod tests {
+    use fearless_simd::Simd;
     use job::{CsvQuote, LineEnding};
     use proptest::prelude::*;
 
     use super::*;
+
+    /// The kinds of vectors that this processor has, each of which has its own code.
+    fn levels() -> Vec<Level> {
+        let newest = Level::new();
+        #[cfg(target_arch = "x86_64")]
+        let older = [
+            newest.as_sse2().map(Simd::level),
+            newest.as_sse4_2().map(Simd::level),
+            newest.as_avx2().map(Simd::level),
+        ];
+        #[cfg(not(target_arch = "x86_64"))]
+        let older = [None];
+        older.into_iter().flatten().chain([newest]).collect()
+    }
 
     fn transform(
         options: &CsvOptions,
         input: &[u8],
         chunk: usize,
     ) -> Result<(Vec<u8>, u64), CsvError> {
-        let mut transform = Transform::new(options.clone());
+        let mut results: Vec<_> = levels()
+            .into_iter()
+            .map(|level| transform_with(level, options, input, chunk))
+            .collect();
+        let newest = results.pop().unwrap();
+        assert!(results.iter().all(|result| *result == newest), "{:?}\n{results:?}", levels());
+        newest
+    }
+
+    fn transform_with(
+        level: Level,
+        options: &CsvOptions,
+        input: &[u8],
+        chunk: usize,
+    ) -> Result<(Vec<u8>, u64), CsvError> {
+        let mut transform = Transform::for_processor(level, options.clone());
         let mut out = Vec::new();
         for chunk in input.chunks(chunk.max(1)) {
             transform.push(chunk, &mut out)?;
@@ -273,16 +306,16 @@ mod tests {
         result
     }
 
-    /// Short values for the most part, and some that are longer than a block or a chunk.
+    /// Few rows for the most part, or enough for several batches. Short values for the most part, and
+    /// some that are longer than a block, a batch or a chunk.
     fn rows() -> impl Strategy<Value = Rows> {
         let text = || "[a0\",\r\n;\u{e9}\u{1F600} ]{0,6}|[a-z]{0,40}|NULL|\u{feff}";
         let long =
             |times| (text(), times).prop_map(|(text, times): (String, _)| text.repeat(times));
         let value = prop_oneof![40 => text().boxed(), 4 => long(1..60_usize).boxed(), 1 => long(60..3000).boxed()];
-        prop::collection::vec(
-            prop::collection::vec(prop::option::weighted(0.8, value), COLUMNS),
-            0..30,
-        )
+        let row = prop::collection::vec(prop::option::weighted(0.8, value), COLUMNS);
+        let rows = |count| prop::collection::vec(row.clone(), count);
+        prop_oneof![9 => rows(0..30), 1 => rows(300..600)]
     }
 
     fn options() -> impl Strategy<Value = CsvOptions> {

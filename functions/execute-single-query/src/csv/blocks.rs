@@ -1,303 +1,344 @@
-//! The transform 64 bytes at a time: whole fields that are quoted, empty, and as many as expected.
+//! The transform 64 bytes at a time, for fields that are quoted or empty, and as many as expected.
 //!
-//! A block becomes masks with a bit for each byte. A byte is inside a value when the quotes before
-//! it are odd in number; separators outside end fields. Whatever else stands outside is left to
-//! [`Machine`], which knows what it means, and so is every field that is not where it should be.
+//! Most of what Athena writes stays as it is, but for the quotes that a value does not need. So some
+//! blocks are looked at first, until it is known which of their bytes stay, and then written without
+//! the others. What is not for the blocks is left to [`Machine`]: the header and the record after it,
+//! text outside of quotes, a carriage return there, a record with too few or too many fields, a field
+//! longer than a batch, and the last bytes of a chunk.
 //!
-//! `fearless_simd` compiles all of it once for each kind of processor, and takes the right one at run
-//! time: that is why everything but the rare way is inlined.
+//! A block becomes masks with a bit for each byte, the first the lowest. A byte is inside of a value
+//! when the quotes before it are odd in number; separators outside end fields.
+//!
+//! `fearless_simd` compiles what uses vectors once for each kind of processor, and takes the right one
+//! at run time: that is why all of it is inlined.
 
-#![expect(clippy::inline_always, reason = "these run for every field or block")]
+#![expect(clippy::inline_always, reason = "these run for every batch or block")]
 
-use std::ops::Range;
+use std::fmt;
 
-use fearless_simd::{Level, Simd, dispatch, prelude::*, u8x64};
+use fearless_simd::{Level, Simd, dispatch, mask8x64, prelude::*, u8x16, u8x64, u64x2};
 use job::{CsvQuote, LineEnding};
 
 use super::machine::Machine;
 
 const BLOCK: usize = 64;
 
-/// A field up to this long is copied as if it were this long, which takes no loop.
-const SHORT: usize = 32;
+/// How many blocks are looked at before they are written: 4 KiB.
+const BATCH: usize = 64;
 
-/// How many blocks are looked at before their fields are copied. Two short loops, each with few
-/// branches that can not be foreseen, are faster than one that does both.
-const BATCH: usize = 8;
-
-/// What follows a field.
-#[derive(Clone, Copy)]
-struct Separator {
-    bytes: [u8; 2],
-    len: usize,
+/// A batch of blocks, and what becomes of them. It begins with a field.
+pub(super) struct Blocks {
+    level: Level,
+    /// The bytes that stay.
+    keep: [u64; BATCH],
+    /// The separators that end fields.
+    ends: [u64; BATCH],
+    /// Where the bytes that stay are put together.
+    text: [u8; BATCH * BLOCK],
 }
 
-/// Writes the whole fields at the beginning of `bytes` and says how many bytes they took.
-///
-/// It stops at a field that is not whole, or that is for [`Machine`]; no field is begun.
-pub(super) fn copy_fields(machine: &mut Machine, bytes: &[u8], out: &mut Vec<u8>) -> usize {
-    if !machine.is_at_plain_field() || bytes.len() < BLOCK {
-        return 0;
+impl fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Blocks").field("level", &self.level).finish_non_exhaustive()
     }
-    let mut copier = Copier::new(machine, bytes, out);
-    dispatch!(Level::new(), simd => copier.copy(simd));
-    let Copier { at, fields, records, .. } = copier;
-    out.truncate(at.written);
-    machine.fields_in_record = fields;
-    machine.records = records;
-    machine.offset += at.start as u64;
-    at.start
 }
 
-#[derive(Clone, Copy)]
-struct Position {
-    /// Where the field begins.
-    start: usize,
-    /// The end of what is written; the rest is room.
-    written: usize,
-}
-
-/// The fields of one slice on their way out.
-struct Copier<'a> {
-    bytes: &'a [u8],
-    out: &'a mut Vec<u8>,
-    at: Position,
-    fields: u64,
-    fields_max: u64,
+/// The fields at the beginning of a batch that can be written.
+struct Fields {
+    /// How many bytes they have, their separators among them.
+    bytes: usize,
+    /// How many of them follow the last record that ended.
+    in_record: u64,
+    /// How many records ended.
     records: u64,
-    delimiter: u8,
-    between: Separator,
-    at_end: Separator,
-    null: &'a [u8],
-    /// Values below this length are copied as short ones: none where NULL has a text.
-    short_below: usize,
-    always_quoted: bool,
+    /// Whether the field after them may be one, too.
+    go_on: bool,
 }
 
-impl<'a> Copier<'a> {
-    fn new(machine: &'a Machine, bytes: &'a [u8], out: &'a mut Vec<u8>) -> Self {
-        let written = out.len();
-        out.resize(written + bytes.len() + BLOCK, 0);
-        Self {
-            bytes,
-            out,
-            at: Position { start: 0, written },
-            fields: machine.fields_in_record,
-            fields_max: machine.fields_in_header,
-            records: machine.records,
-            delimiter: machine.delimiter,
-            between: Separator { bytes: [machine.delimiter, 0], len: 1 },
-            at_end: match machine.options.line_ending {
-                LineEnding::Crlf => Separator { bytes: *b"\r\n", len: 2 },
-                LineEnding::Lf => Separator { bytes: *b"\n\0", len: 1 },
-            },
-            null: machine.options.null.as_bytes(),
-            short_below: if machine.options.null.is_empty() { SHORT + 1 } else { 0 },
-            always_quoted: machine.options.quote == CsvQuote::Always,
+impl Blocks {
+    pub(super) fn new(level: Level) -> Self {
+        Self { level, keep: [0; _], ends: [0; _], text: [0; _] }
+    }
+
+    /// Writes the whole fields at the beginning of `bytes` and says how many bytes they took.
+    ///
+    /// It stops at a field that is not whole, or that is for [`Machine`]; no field is begun.
+    pub(super) fn copy_fields(
+        &mut self,
+        machine: &mut Machine,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> usize {
+        if !machine.is_at_plain_field() {
+            return 0;
         }
+        dispatch!(self.level, simd => self.copy(simd, machine, bytes, out))
     }
 
     #[inline(always)]
-    fn copy<S: Simd>(&mut self, simd: S) {
-        let mut scanner = Scanner::new(simd, self.delimiter, self.always_quoted);
-        let mut ends = Ends::default();
-        let (blocks, _) = self.bytes.as_chunks::<BLOCK>();
-        for (index, batch) in blocks.chunks(BATCH).enumerate() {
-            let all = scanner.scan_batch(batch, &mut ends);
-            if !self.copy_batch(index * BATCH * BLOCK, &ends) || !all {
-                return;
+    fn copy<S: Simd>(
+        &mut self,
+        simd: S,
+        machine: &mut Machine,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let mut rest = bytes;
+        loop {
+            let (blocks, _) = rest.as_chunks();
+            let blocks = &blocks[..blocks.len().min(BATCH)];
+            let fields = self.scan(simd, blocks, machine);
+            self.write(simd, blocks, fields.bytes, machine, out);
+            machine.offset += fields.bytes as u64;
+            machine.fields_in_record = fields.in_record;
+            machine.records += fields.records;
+            rest = &rest[fields.bytes..];
+            if !fields.go_on {
+                return bytes.len() - rest.len();
             }
         }
     }
 
-    /// Writes the fields that end in the batch that begins at `begin`, or those before the first one
-    /// that is not followed by what it should be: then it says `false`.
+    /// Finds the fields up to the first one that is not for here.
     #[inline(always)]
-    fn copy_batch(&mut self, begin: usize, ends: &Ends) -> bool {
-        let mut places = ends.found();
-        while !places.is_empty() {
-            let missing = self.fields_max.saturating_sub(self.fields);
-            let last = usize::try_from(missing).unwrap_or(usize::MAX).wrapping_sub(1);
-            let (inner, rest) = places.split_at(places.len().min(last));
-            let mut at = self.at;
-            let mut copied = 0;
-            for &place in inner {
-                let end = begin + place;
-                if self.bytes[end] != b',' {
-                    break;
-                }
-                at = self.copy_field(at, end, ends.needs_quotes(place), self.between);
-                copied += 1;
-            }
-            self.at = at;
-            self.fields += copied as u64;
-            if copied < inner.len() {
-                return false;
-            }
-            let Some((&place, rest)) = rest.split_first() else { return true };
-            let end = begin + place;
-            if self.bytes[end] != b'\n' {
-                return false;
-            }
-            self.at = self.copy_field(self.at, end, ends.needs_quotes(place), self.at_end);
-            self.fields = 0;
-            self.records += 1;
-            places = rest;
-        }
-        true
-    }
+    fn scan<S: Simd>(&mut self, simd: S, blocks: &[[u8; BLOCK]], machine: &Machine) -> Fields {
+        let always = if machine.options.quote == CsvQuote::Always { u64::MAX } else { 0 };
+        let null = machine.options.null.as_bytes();
+        let mut records = Records::new(machine);
+        let mut are_sound = true;
+        let mut fields_bytes = 0;
+        let mut strays = 0;
+        // All ones inside of quotes, else 0.
+        let mut inside_before = 0;
+        // 1 after a quote, else 0.
+        let mut after_quote = 0;
+        // 1 in a value that needs its quotes, else 0.
+        let mut in_special = 0;
+        for (index, block) in blocks.iter().enumerate() {
+            let begin = index * BLOCK;
+            let block = u8x64::from_slice(simd, block);
+            let is = |byte: u8| block.simd_eq(u8x64::splat(simd, byte)).to_bitmask();
+            let (quotes, newlines, commas) = (is(b'"'), is(b'\n'), is(b','));
+            let delimiters = if machine.delimiter == b',' { commas } else { is(machine.delimiter) };
 
-    /// Writes the field that ends before `end`, and what follows it.
-    #[inline(always)]
-    fn copy_field(&mut self, at: Position, end: usize, quoted: bool, then: Separator) -> Position {
-        let quote = usize::from(!quoted) & usize::from(end > at.start);
-        let from = at.start + quote;
-        let len = end - quote - from;
-        let written = if let Some(value) = self.bytes[from..].first_chunk::<SHORT>()
-            && let Some(room) = self.out[at.written..].first_chunk_mut::<BLOCK>()
-            && len < self.short_below.min(SHORT + 1)
-        {
-            room[..SHORT].copy_from_slice(value);
-            room[len..len + 2].copy_from_slice(&then.bytes);
-            at.written + len
+            // From an opening quote to the byte before the closing one.
+            let inside = odd_bits_so_far(quotes) ^ inside_before;
+            inside_before = 0_u64.wrapping_sub(inside >> 63);
+            let doubled = quotes & (quotes << 1 | after_quote);
+            after_quote = quotes >> 63;
+            strays = !(inside | quotes | newlines | commas);
+            let ends = (newlines | commas) & !inside & bits_below(strays);
+
+            // All bits are set but those of the ends, so that the addition carries each special one
+            // to the end of its field.
+            let special = (newlines | delimiters | is(b'\r')) & inside | doubled | in_special;
+            let (special, carry) = special.overflowing_add(!ends);
+            in_special = u64::from(carry);
+
+            self.keep[index] = !quotes | always;
+            self.ends[index] = ends;
+            let in_question = if null.is_empty() { special & ends } else { ends };
+            if in_question != 0 {
+                self.keep_quotes(blocks, index, in_question, special, fields_bytes, null);
+            }
+            if ends != 0 {
+                fields_bytes = begin + bits_to_last(ends);
+            }
+            are_sound = records.count(begin, ends, newlines);
+            if strays != 0 || !are_sound {
+                break;
+            }
+        }
+        if are_sound {
+            let go_on = strays == 0 && fields_bytes > 0;
+            Fields { bytes: fields_bytes, in_record: records.fields, records: records.count, go_on }
         } else {
-            self.put(at.written, from..from + len, quote == 1, then)
-        };
-        Position { start: end + 1, written: written + then.len }
+            // What is wrong with a record is said at its end, so all of it is for the machine.
+            let in_record = if records.count == 0 { machine.fields_in_record } else { 0 };
+            Fields { bytes: records.bytes, in_record, records: records.count, go_on: false }
+        }
     }
 
-    /// Writes any value, and what follows it, and says where the value ends.
-    #[cold]
+    /// Keeps the quotes of the values that need them, out of the fields of a block that end
+    /// `in_question`; the first one begins at `from`.
     #[inline(never)]
-    fn put(&mut self, begin: usize, value: Range<usize>, is_bare: bool, then: Separator) -> usize {
-        let bytes = self.bytes;
-        let mut text = &bytes[value.clone()];
-        if text.is_empty() {
-            text = self.null;
-        } else if is_bare && text == self.null {
-            text = &bytes[value.start - 1..=value.end];
+    fn keep_quotes(
+        &mut self,
+        blocks: &[[u8; BLOCK]],
+        index: usize,
+        mut in_question: u64,
+        special: u64,
+        from: usize,
+        null: &[u8],
+    ) {
+        let begin = index * BLOCK;
+        while in_question != 0 {
+            let end = lowest(in_question);
+            in_question ^= end;
+            let before = self.ends[index] & bits_below(end);
+            let from = if before == 0 { from } else { begin + bits_to_last(before) };
+            let to = begin + end.trailing_zeros() as usize;
+            if special & end != 0 || is_in_quotes(null, &blocks.as_flattened()[from..to]) {
+                self.keep_all(from, to);
+            }
         }
-        let end = begin + text.len();
-        if end + BLOCK > self.out.len() {
-            self.out.resize(end + BLOCK + bytes.len(), 0);
+    }
+
+    /// Keeps the bytes from one place up to another.
+    fn keep_all(&mut self, from: usize, to: usize) {
+        let mut bits = u64::MAX << (from % BLOCK);
+        for keep in &mut self.keep[from / BLOCK..to / BLOCK] {
+            *keep |= bits;
+            bits = u64::MAX;
         }
-        self.out[begin..end].copy_from_slice(text);
-        self.out[end..end + 2].copy_from_slice(&then.bytes);
+        self.keep[to / BLOCK] |= bits & bits_below(1 << (to % BLOCK));
+    }
+
+    /// Writes those of the first bytes that stay, and what the options put between them.
+    #[inline(always)]
+    fn write<S: Simd>(
+        &mut self,
+        simd: S,
+        blocks: &[[u8; BLOCK]],
+        bytes: usize,
+        machine: &Machine,
+        out: &mut Vec<u8>,
+    ) {
+        let null = machine.options.null.as_bytes();
+        let is_crlf = machine.options.line_ending == LineEnding::Crlf;
+        let is_plain = null.is_empty() && !is_crlf && machine.delimiter == b',';
+        // 1 after a separator, else 0.
+        let mut after_end = 1;
+        let mut text_bytes = 0;
+        for (index, block) in blocks[..bytes.div_ceil(BLOCK)].iter().enumerate() {
+            let left = bytes - index * BLOCK;
+            let ours = if left < BLOCK { bits_below(1 << left) } else { u64::MAX };
+            let mut keep = self.keep[index] & ours;
+            if is_plain {
+                text_bytes = self.put(simd, block, keep, text_bytes);
+                continue;
+            }
+            let mut block = u8x64::from_slice(simd, block);
+            let ends = self.ends[index] & ours;
+            let ends_by = |byte: u8| block.simd_eq(u8x64::splat(simd, byte)).to_bitmask() & ends;
+            let newlines = if is_crlf { ends_by(b'\n') } else { 0 };
+            let nulls = if null.is_empty() { 0 } else { ends & (ends << 1 | after_end) };
+            after_end = ends >> 63;
+            if machine.delimiter != b',' {
+                let commas = mask8x64::from_bitmask(simd, ends_by(b','));
+                block = commas.select(u8x64::splat(simd, machine.delimiter), block);
+            }
+            let mut inserts = newlines | nulls;
+            while inserts != 0 {
+                let place = lowest(inserts);
+                inserts ^= place;
+                let before = keep & bits_below(place);
+                keep ^= before;
+                text_bytes = self.put(simd, &block, before, text_bytes);
+                out.extend_from_slice(&self.text[..text_bytes]);
+                text_bytes = 0;
+                if nulls & place != 0 {
+                    out.extend_from_slice(null);
+                }
+                if newlines & place != 0 {
+                    out.push(b'\r');
+                }
+            }
+            text_bytes = self.put(simd, &block, keep, text_bytes);
+        }
+        out.extend_from_slice(&self.text[..text_bytes]);
+    }
+
+    /// Adds the bytes of a block that stay to the text, and says how long it is then.
+    #[inline(always)]
+    fn put<S: Simd>(
+        &mut self,
+        simd: S,
+        block: &[u8; BLOCK],
+        keep: u64,
+        text_bytes: usize,
+    ) -> usize {
+        let mut end = text_bytes;
+        for (bytes, keep) in block.as_chunks::<16>().0.iter().zip(keep.to_le_bytes().as_chunks().0)
+        {
+            let [low, high] = keep.map(|mask| u64::from_ne_bytes(STAYING[usize::from(mask)]));
+            let places = u64x2::simd_from(simd, [low, high | u64::from_ne_bytes([8; 8])]);
+            let bytes = u8x16::from_slice(simd, bytes)
+                .swizzle_dyn_within_blocks(places.bitcast::<u8x16<S>>());
+            // What is in each half after the bytes that stay is written over, or not used.
+            for (half, keep) in bytes.as_chunks::<8>().0.iter().zip(keep) {
+                self.text[end..end + 8].copy_from_slice(half);
+                end += keep.count_ones() as usize;
+            }
+        }
         end
     }
 }
 
-/// Where the fields of a batch end.
-struct Ends {
-    /// The separators' places in the batch, with room to write more of them than there are.
-    places: [usize; BATCH * BLOCK + Self::AT_ONCE],
-    count: usize,
-    /// For each block a bit for each separator: whether the value before it needs its quotes.
-    special: [u64; BATCH],
+/// Counts records and their fields.
+struct Records {
+    /// Fields after the last record that ended.
+    fields: u64,
+    fields_expected: u64,
+    /// Records that ended.
+    count: u64,
+    /// How many bytes they have.
+    bytes: usize,
 }
 
-impl Default for Ends {
-    fn default() -> Self {
-        Self { places: [0; _], count: 0, special: [0; BATCH] }
-    }
-}
-
-impl Ends {
-    /// As many as most blocks have at the most.
-    const AT_ONCE: usize = 6;
-
-    fn found(&self) -> &[usize] {
-        &self.places[..self.count]
-    }
-
-    #[inline(always)]
-    fn needs_quotes(&self, end: usize) -> bool {
-        let (block, bit) = (end / BLOCK, end % BLOCK);
-        self.special[block % BATCH] >> bit & 1 == 1
-    }
-
-    #[inline(always)]
-    fn push(&mut self, block: usize, mut ends: u64, special: u64) {
-        self.special[block] = special;
-        let begin = block * BLOCK;
-        let count = self.count + ends.count_ones() as usize;
-        while self.count < count {
-            let places = &mut self.places[self.count..self.count + Self::AT_ONCE];
-            for place in places {
-                *place = begin + ends.trailing_zeros() as usize;
-                ends &= ends.wrapping_sub(1);
-            }
-            self.count += Self::AT_ONCE;
+impl Records {
+    fn new(machine: &Machine) -> Self {
+        Self {
+            fields: machine.fields_in_record,
+            fields_expected: machine.fields_in_header,
+            count: 0,
+            bytes: 0,
         }
-        self.count = count;
-    }
-}
-
-/// Tells what bytes are, block after block from the beginning of a field on.
-///
-/// Bytes are bits of a mask, the first the lowest.
-struct Scanner<S> {
-    simd: S,
-    delimiter: u8,
-    /// All ones where every value is to be quoted, else 0.
-    always: u64,
-    /// All ones inside of quotes, else 0.
-    inside: u64,
-    /// 1 after a quote, else 0.
-    after_quote: u64,
-    /// 1 in a value that needs its quotes, else 0.
-    in_special: u64,
-}
-
-impl<S: Simd> Scanner<S> {
-    #[inline(always)]
-    fn new(simd: S, delimiter: u8, always_quoted: bool) -> Self {
-        let always = if always_quoted { u64::MAX } else { 0 };
-        Self { simd, delimiter, always, inside: 0, after_quote: 0, in_special: 0 }
     }
 
-    /// Finds the fields that end in the batch, or those before the first byte that is not for here:
-    /// then it says `false`.
+    /// Counts what ends in the block at `begin`, up to a record with too few or too many fields: then
+    /// it says `false`.
     #[inline(always)]
-    fn scan_batch(&mut self, batch: &[[u8; BLOCK]], ends: &mut Ends) -> bool {
-        ends.count = 0;
-        for (index, block) in batch.iter().enumerate().take(BATCH) {
-            let strays = self.scan(index, block, ends);
-            if strays != 0 {
+    fn count(&mut self, begin: usize, ends: u64, newlines: u64) -> bool {
+        let mut fields = ends;
+        let mut record_ends = ends & newlines;
+        while record_ends != 0 {
+            let end = lowest(record_ends);
+            record_ends ^= end;
+            let record = fields & (end | bits_below(end));
+            fields ^= record;
+            if self.fields + u64::from(record.count_ones()) != self.fields_expected {
                 return false;
             }
+            self.fields = 0;
+            self.count += 1;
+            self.bytes = begin + bits_to_last(end);
         }
-        true
+        self.fields += u64::from(fields.count_ones());
+        self.fields < self.fields_expected
     }
+}
 
-    /// Finds the fields that end in the block, up to the first stray byte: neither in quotes nor a
-    /// separator. Gives the stray bytes.
-    #[inline(always)]
-    fn scan(&mut self, index: usize, block: &[u8; BLOCK], found: &mut Ends) -> u64 {
-        let block = u8x64::from_slice(self.simd, block);
-        let is = |byte: u8| block.simd_eq(u8x64::splat(self.simd, byte)).to_bitmask();
-        let (quotes, newlines) = (is(b'"'), is(b'\n'));
-        let separators = newlines | is(b',');
-        // Where the delimiter stays a comma, it is told apart from a separator by the quotes alone.
-        let in_text =
-            if self.delimiter == b',' { separators } else { newlines | is(self.delimiter) };
-        let special = in_text | is(b'\r');
-
-        // From an opening quote to the byte before the closing one.
-        let inside = odd_bits_so_far(quotes) ^ self.inside;
-        self.inside = 0_u64.wrapping_sub(inside >> 63);
-        let doubled = quotes & (quotes << 1 | self.after_quote);
-        self.after_quote = quotes >> 63;
-        let strays = !(inside | quotes | separators);
-        let ends = separators & !inside & bits_below(strays);
-
-        // A special bit runs up through the ones and falls into the next end's place.
-        let special = special & inside | doubled | self.in_special;
-        let (special, in_special) = special.overflowing_add(!ends);
-        self.in_special = u64::from(in_special);
-        found.push(index, ends, special | self.always);
-        strays
+/// Which of eight bytes come first, second and so on when those of a mask stay.
+static STAYING: [[u8; 8]; 256] = {
+    let mut all = [[0; 8]; 256];
+    let mut mask = 0;
+    while mask < all.len() {
+        let (mut byte, mut place) = (0, 0);
+        while byte < 8 {
+            if mask >> byte & 1 == 1 {
+                all[mask][place] = byte;
+                place += 1;
+            }
+            byte += 1;
+        }
+        mask += 1;
     }
+    all
+};
+
+fn is_in_quotes(value: &[u8], field: &[u8]) -> bool {
+    field.len() == value.len() + 2 && &field[1..=value.len()] == value
 }
 
 /// Each bit says whether the bits up to it, itself among them, are odd in number.
@@ -306,8 +347,20 @@ fn odd_bits_so_far(bits: u64) -> u64 {
     [1, 2, 4, 8, 16, 32].into_iter().fold(bits, |bits, shift| bits ^ bits << shift)
 }
 
+/// The lowest one of `bits`.
+#[inline(always)]
+fn lowest(bits: u64) -> u64 {
+    bits & bits.wrapping_neg()
+}
+
 /// The bits below the lowest one of `bits`, all where there is none.
 #[inline(always)]
 fn bits_below(bits: u64) -> u64 {
-    (bits & bits.wrapping_neg()).wrapping_sub(1)
+    lowest(bits).wrapping_sub(1)
+}
+
+/// How many bits there are up to the highest one of `bits`, itself among them.
+#[inline(always)]
+fn bits_to_last(bits: u64) -> usize {
+    (u64::BITS - bits.leading_zeros()) as usize
 }

@@ -54,9 +54,12 @@ impl Machine {
         u64::from(!self.options.header)
     }
 
-    /// Whether a field begins here that no rule of the header or of the file's beginning is for.
+    /// Whether a field begins here that is not one too many, and that no rule of the header or of the
+    /// file's beginning is for.
     pub(super) fn is_at_plain_field(&self) -> bool {
-        self.state == State::FieldStart && self.records > self.first_record()
+        self.state == State::FieldStart
+            && self.records > self.first_record()
+            && self.fields_in_record < self.fields_in_header
     }
 
     /// Takes bytes until a field ends, or all of them, and says how many it took.
