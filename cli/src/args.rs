@@ -54,7 +54,8 @@ pub struct Args {
 pub enum Command {
     /// Run one job on this machine, from the SQL files to the delivered file.
     ///
-    /// Starts the stack on free ports of 127.0.0.1, uploads the SQL files below the job's `query_prefix`, posts the job, shows how it goes, and stops the stack.
+    /// Starts the stack on free ports of 127.0.0.1, uploads the SQL files below the job's
+    /// `query_prefix`, posts the job, shows how it goes, and stops the stack.
     ///
     /// A job never reaches its real partner from here: the SFTP server of this laptop stands in for
     /// the `sftp_host` of the job. Its host key is pinned unless the job pins one itself; user,
