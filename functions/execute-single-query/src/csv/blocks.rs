@@ -194,7 +194,7 @@ impl Blocks {
         self.keep[to / BLOCK] |= bits & bits_below(1 << (to % BLOCK));
     }
 
-    /// Writes those of the first bytes that stay, and what the options put between them.
+    /// Writes those of the first `bytes` that stay, and what the options put between them.
     #[inline(always)]
     fn write<S: Simd>(
         &mut self,
