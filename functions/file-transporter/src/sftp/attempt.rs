@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use job::transport::{Overwrite, WriteMode};
+use job::transport::{Overwrite, Sidecar, WriteMode};
 use openssh_sftp_client::file::File;
 use tokio::time::{Instant, timeout_at};
 
@@ -340,10 +340,14 @@ impl Attempt<'_> {
             Err(fault) => return Err(fault.into_error(format!("looking for `{path}`"))),
         };
         let is_fail = config.sftp_overwrite == Overwrite::Fail;
+        // What broke off while it was written in place may have the right size, and so may another
+        // file, which a checksum must not be written for.
+        let size_is_not_enough = is_fail
+            || config.sftp_write_mode == WriteMode::Direct
+            || config.sftp_sidecar == Some(Sidecar::Sha256);
         let there = if found != Some(size_bytes) {
             None
-        } else if is_fail || config.sftp_write_mode == WriteMode::Direct {
-            // What broke off while it was written in place may have the right size.
+        } else if size_is_not_enough {
             let ours = check::hash(self.parcel.source.open(0).await?).await?;
             match check::read_back(remote, path, size_bytes, config).await {
                 Ok(theirs) if theirs == ours => Some((Some(ours), Verified::Readback)),

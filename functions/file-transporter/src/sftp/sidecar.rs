@@ -6,7 +6,6 @@ use job::transport::Sidecar;
 
 use super::{
     attempt::{Attempt, Delivered, is_broken},
-    check,
     names::{Names, file_name},
     progress::Progress,
     publish::withdraw,
@@ -23,12 +22,13 @@ impl Attempt<'_> {
         delivered: &Delivered,
     ) -> Result<(), Error> {
         let sftp = self.sftp;
-        let text = match (sidecar, &delivered.sha256) {
-            (Sidecar::Done, _) => String::new(),
-            (Sidecar::Sha256, Some(sha256)) => self.checksum_line(sha256)?,
-            (Sidecar::Sha256, None) => {
-                let sha256 = check::hash(self.parcel.source.open(0).await?).await?;
-                self.checksum_line(&sha256)?
+        let text = match sidecar {
+            Sidecar::Done => String::new(),
+            // As `sha256sum` writes and checks it.
+            Sidecar::Sha256 => {
+                let sha256 = delivered.sha256.as_ref();
+                let sha256 = sha256.expect("where a checksum is wanted, no file passes unread");
+                format!("{sha256}  {}\n", file_name(sftp.config, self.parcel)?)
             }
         };
         let names = Names::of_sidecar(sftp.config, &sftp.directory, self.parcel, sidecar)?;
@@ -44,11 +44,6 @@ impl Attempt<'_> {
             withdraw(remote, names).await;
         }
         written.map(drop)
-    }
-
-    /// A line as `sha256sum` writes and checks it.
-    fn checksum_line(&self, sha256: &str) -> Result<String, Error> {
-        Ok(format!("{sha256}  {}\n", file_name(self.sftp.config, self.parcel)?))
     }
 }
 

@@ -118,6 +118,19 @@ async fn a_file_of_the_same_size_is_skipped_only_when_asked_for() {
     }
 }
 
+/// The checksum beside a file is never that of another file.
+#[tokio::test]
+async fn with_a_checksum_wanted_the_size_alone_does_not_tell_that_a_file_is_there() {
+    let partner = Partner::start(Faults::default()).await;
+    partner.put_old(&vec![7; file().len()]);
+    let changes = json!({ "sftp_overwrite": "skip_if_same_size", "sftp_sidecar": ".sha256" });
+    let outcome = outcome_of(partner.transporter(&changes), &Memory::new(file())).await.unwrap();
+    assert!(matches!(outcome, Outcome::Delivered(_)), "{outcome:?}");
+    let checksum = format!("{SHA256}  report.zip\n").into_bytes();
+    let expected = [(PLACE.to_owned(), file()), (format!("{PLACE}.sha256"), checksum)];
+    assert!(partner.files() == expected.into(), "{:?}", partner.files().keys());
+}
+
 /// What an invocation that was killed may have left, beside a file that needs no delivery.
 #[tokio::test]
 async fn nothing_is_left_beside_a_file_that_is_there_already() {

@@ -125,7 +125,8 @@ pub enum Overwrite {
     Replace,
     /// The delivery fails, unless it is the very file that this run already delivered.
     Fail,
-    /// If it has the size of the new file, it counts as delivered; otherwise it is replaced.
+    /// If it has the size of the new file, it counts as delivered; otherwise it is replaced. Where it
+    /// is written in place, or a checksum is wanted beside it, its content is compared too.
     SkipIfSameSize,
 }
 
