@@ -146,6 +146,14 @@ pub enum Error {
         /// Why it is not there.
         source: Box<local::StoreError>,
     },
+    /// SQL files that an earlier run uploaded.
+    #[error("removing the SQL files of an earlier run from the bucket `{bucket}`")]
+    RemoveQueries {
+        /// The bucket.
+        bucket: String,
+        /// Why they are still there.
+        source: Box<local::StoreError>,
+    },
     /// An object that a run made.
     #[error("reading `{uri}`")]
     ReadObject {
@@ -223,6 +231,7 @@ impl Error {
             Self::Interrupted => Exit::Interrupted,
             Self::Executable(_)
             | Self::Upload { .. }
+            | Self::RemoveQueries { .. }
             | Self::ReadObject { .. }
             | Self::WriteFile { .. }
             | Self::Request { .. }

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use job::Prefix;
-use local::Store;
+use local::{Store, StoreError};
 
 use crate::Error;
 
@@ -64,11 +64,12 @@ fn is_sql(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "sql")
 }
 
-/// Uploads `files` below `prefix`. A file is held in memory while it is uploaded.
+/// Uploads `files` below `prefix`, and removes what an earlier run with the same work directory
+/// uploaded and is no more. A file is held in memory while it is uploaded.
 ///
 /// # Errors
 ///
-/// When a file can not be read or the store does not take it.
+/// When a file can not be read, or the store does not take it or let go of an old one.
 pub async fn upload(
     store: &Store,
     bucket: &str,
@@ -89,6 +90,26 @@ pub async fn upload(
                 source: Box::new(source),
             },
         )?;
+    }
+    remove_others(store, bucket, prefix, files).await.map_err(|source| Error::RemoveQueries {
+        bucket: bucket.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+async fn remove_others(
+    store: &Store,
+    bucket: &str,
+    prefix: &Prefix,
+    files: &[QueryFile],
+) -> Result<(), StoreError> {
+    let prefix = prefix.key("");
+    for object in store.list(bucket, &prefix).await? {
+        let name = &object.key[prefix.len()..];
+        let is_index = name.rsplit('/').next() == Some(INDEX);
+        if (is_sql(name) || is_index) && !files.iter().any(|file| file.name == name) {
+            store.delete(bucket, &object.key).await?;
+        }
     }
     Ok(())
 }
@@ -134,6 +155,13 @@ mod tests {
         let expected = ["a/c.sql", "a/query_index.json", "b.sql", "query_index.json"];
         let expected = expected.map(|name| (format!("sql/{name}"), name.to_owned()));
         assert_eq!(objects, expected);
+
+        store.put("acme-queries", "sql/run.json", None, Bytes::new()).await.unwrap();
+        let files = &files[..1];
+        upload(&store, "acme-queries", &Prefix::from("sql".to_owned()), files).await.unwrap();
+        let left = store.list("acme-queries", "").await.unwrap();
+        let left: Vec<_> = left.into_iter().map(|object| object.key).collect();
+        assert_eq!(left, ["sql/a/c.sql", "sql/run.json"]);
     }
 
     #[cfg(unix)]
