@@ -87,7 +87,9 @@ pub fn success(outcome: &Outcome) -> String {
         line("object", made.uri.clone());
     }
     if let Some(receipt) = receipt {
-        line("delivered", receipt.remote_path.clone());
+        let was_there = receipt.status == "already_there";
+        let how = if was_there { ", where it was already: nothing was sent" } else { "" };
+        line("delivered", format!("{}{how}", receipt.remote_path));
         if let Some(key) = &receipt.host_key {
             let pinned =
                 if receipt.host_key_verified == Some(true) { "pinned" } else { "not pinned" };
@@ -304,6 +306,15 @@ host key  ssh-ed25519 SHA256:abc, pinned
 manifest  out/r1.manifest.json
 scanned   4.00 KiB by Athena",
         );
+    }
+
+    #[test]
+    fn a_file_that_was_there_already_is_not_said_to_be_sent() {
+        let mut view = sample_run::views().remove(6);
+        view.delivery.as_mut().unwrap()["status"] = "already_there".into();
+        let text = success(&outcome(view));
+        let expected = "\ndelivered /in/daily/r1.zip, where it was already: nothing was sent\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub struct Outcome {
 /// The part of a transporter's receipt that is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Receipt {
+    /// `delivered`, or `already_there` if nothing was sent.
+    #[serde(default)]
+    pub status: String,
     /// The kind of transport.
     #[serde(default)]
     pub transport: String,
