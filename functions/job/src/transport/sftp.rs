@@ -123,7 +123,7 @@ pub enum Overwrite {
     /// It is replaced.
     #[default]
     Replace,
-    /// The delivery fails, unless it is the very file that this run already delivered.
+    /// The delivery fails, unless the content is that of the run's file, which counts as delivered.
     Fail,
     /// If it has the size of the new file, it counts as delivered; otherwise it is replaced. Where it
     /// is written in place, or a checksum is wanted beside it, its content is compared too.
