@@ -64,12 +64,11 @@ fn is_sql(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "sql")
 }
 
-/// Uploads `files` below `prefix`, and removes what an earlier run with the same work directory
-/// uploaded and is no more. A file is held in memory while it is uploaded.
+/// Uploads `files` below `prefix`. A file is held in memory while it is uploaded.
 ///
 /// # Errors
 ///
-/// When a file can not be read, or the store does not take it or let go of an old one.
+/// When a file can not be read or the store does not take it.
 pub async fn upload(
     store: &Store,
     bucket: &str,
@@ -91,24 +90,31 @@ pub async fn upload(
             },
         )?;
     }
-    remove_others(store, bucket, prefix, files).await.map_err(|source| Error::RemoveQueries {
-        bucket: bucket.to_owned(),
-        source: Box::new(source),
-    })
+    Ok(())
 }
 
-async fn remove_others(
+/// Removes the queries below `prefix` that are not among `files`, in their order: what an earlier
+/// run with the same work directory uploaded, and is there no more.
+///
+/// # Errors
+///
+/// When the store can not.
+pub async fn remove_others(
     store: &Store,
     bucket: &str,
     prefix: &Prefix,
     files: &[QueryFile],
-) -> Result<(), StoreError> {
+) -> Result<(), Error> {
+    let failed = |source: StoreError| Error::RemoveQueries {
+        bucket: bucket.to_owned(),
+        source: Box::new(source),
+    };
     let prefix = prefix.key("");
-    for object in store.list(bucket, &prefix).await? {
+    for object in store.list(bucket, &prefix).await.map_err(failed)? {
         let name = &object.key[prefix.len()..];
-        let is_index = name.rsplit('/').next() == Some(INDEX);
-        if (is_sql(name) || is_index) && !files.iter().any(|file| file.name == name) {
-            store.delete(bucket, &object.key).await?;
+        let is_query = is_sql(name) || name.rsplit('/').next() == Some(INDEX);
+        if is_query && files.binary_search_by(|file| file.name.as_str().cmp(name)).is_err() {
+            store.delete(bucket, &object.key).await.map_err(failed)?;
         }
     }
     Ok(())
@@ -158,7 +164,8 @@ mod tests {
 
         store.put("acme-queries", "sql/run.json", None, Bytes::new()).await.unwrap();
         let files = &files[..1];
-        upload(&store, "acme-queries", &Prefix::from("sql".to_owned()), files).await.unwrap();
+        let prefix = Prefix::from("sql".to_owned());
+        remove_others(&store, "acme-queries", &prefix, files).await.unwrap();
         let left = store.list("acme-queries", "").await.unwrap();
         let left: Vec<_> = left.into_iter().map(|object| object.key).collect();
         assert_eq!(left, ["sql/a/c.sql", "sql/run.json"]);

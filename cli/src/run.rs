@@ -84,6 +84,7 @@ async fn follow_to_the_end(
     let endpoints = stack.endpoints();
     local_stack::put_secrets(stack, &args.stack.secrets)?;
     if let Some((bucket, prefix)) = job.queries() {
+        queries::remove_others(stack.store(), bucket.as_str(), &prefix, files).await?;
         queries::upload(stack.store(), bucket.as_str(), &prefix, files).await?;
     }
     if let Some(stand_in) = job.stand_in(endpoints) {
