@@ -8,18 +8,24 @@
 import type * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 
-import { type Account, arn, s3Arn } from "./account";
+import { type Account, type SizedArn, arn, sizedArn, sizedS3Arn } from "./account";
 import type { Source } from "./settings";
 
 type Conditions = Record<string, Record<string, pulumi.Input<string> | pulumi.Input<string>[]>>;
 
-/** What a role may do. */
+/** Conditions that are known before anything is made, so that they can be measured. */
+type PlainConditions = Record<string, Record<string, string[]>>;
+
+/** A resource of a grant: of the stack itself, or of the settings. */
+export type GrantedResource = pulumi.Input<string> | SizedArn;
+
+/** A statement of a role's permissions. */
 export interface Grant {
   Sid: string;
   Effect: "Allow";
   Action: string[];
-  Resource: pulumi.Input<string>[];
-  Condition?: Conditions;
+  Resource: GrantedResource[];
+  Condition?: PlainConditions;
 }
 
 /** A statement of a policy that is attached to a resource. */
@@ -32,9 +38,24 @@ export interface ResourceStatement {
   Condition?: Conditions;
 }
 
-/** A policy document as JSON. */
+/** Returns a policy document as JSON. */
 export function document(statements: (Grant | ResourceStatement)[]): pulumi.Output<string> {
-  return pulumi.jsonStringify({ Version: "2012-10-17", Statement: statements });
+  const plain = statements.map(({ Resource, ...rest }) =>
+    Resource === undefined ? rest : { ...rest, Resource: Resource.map(textOf) },
+  );
+  return pulumi.jsonStringify({ Version: "2012-10-17", Statement: plain });
+}
+
+/** Tells whether the length of a resource is known before it is made. */
+export function isSized(resource: GrantedResource): resource is SizedArn {
+  // An output has no property of its own: it hands on those of the value to come.
+  return (
+    typeof resource === "object" && !pulumi.Output.isInstance(resource) && "lengthMax" in resource
+  );
+}
+
+function textOf(resource: GrantedResource): pulumi.Input<string> {
+  return isSized(resource) ? resource.text : resource;
 }
 
 /** The statements that name `"*"`, and why. */
@@ -56,8 +77,8 @@ const EVERY = ["*"];
 function allow(
   Sid: string,
   Action: string[],
-  Resource: pulumi.Input<string>[],
-  Condition?: Conditions,
+  Resource: GrantedResource[],
+  Condition?: PlainConditions,
 ): Grant {
   return { Sid, Effect: "Allow", Action, Resource, ...(Condition && { Condition }) };
 }
@@ -77,11 +98,11 @@ export const trustLambda = document([
   },
 ]);
 
-/** Lets a service assume the role, for the one resource `source` of this account alone. */
+/** Lets a service assume the role, for these resources of this account alone. */
 export function trust(
   account: Account,
   service: string,
-  source: pulumi.Input<string>,
+  ...sources: pulumi.Input<string>[]
 ): pulumi.Output<string> {
   return document([
     {
@@ -89,16 +110,17 @@ export function trust(
       Effect: "Allow",
       Principal: { Service: service },
       Action: ["sts:AssumeRole"],
-      Condition: onBehalfOf(account, source),
+      Condition: onBehalfOf(account, ...sources),
     },
   ]);
 }
 
-/** The condition that a service acts for `source`, and not for somebody else's resource. */
-function onBehalfOf(account: Account, source: pulumi.Input<string>): Conditions {
+/** The condition that a service acts for one of `sources`, and not for somebody else's resource. */
+function onBehalfOf(account: Account, ...sources: pulumi.Input<string>[]): Conditions {
+  const [first = "", ...more] = sources;
   return {
     StringEquals: { "aws:SourceAccount": account.id },
-    ArnLike: { "aws:SourceArn": source },
+    ArnLike: { "aws:SourceArn": more.length === 0 ? first : sources },
   };
 }
 
@@ -135,8 +157,8 @@ export const useNetwork: Grant = allow(
 // S3
 
 /**
- * Reads objects; without `s3:ListBucket` an object that is not there is "access denied" instead of
- * "not found".
+ * Reads objects. Without `s3:ListBucket` S3 answers "access denied" instead of "not found" for an
+ * object that is not there.
  */
 export function read(what: string, bucket: aws.s3.Bucket, ...keys: string[]): Grant[] {
   return [
@@ -145,7 +167,15 @@ export function read(what: string, bucket: aws.s3.Bucket, ...keys: string[]): Gr
   ];
 }
 
-/** Reads the plans of runs, whose items a distributed map takes. */
+/** Reads objects, also at the version that a run has pinned. */
+export function readPinned(what: string, bucket: aws.s3.Bucket, ...keys: string[]): Grant[] {
+  return [
+    allow(`Read${what}`, ["s3:GetObject", "s3:GetObjectVersion"], objects(bucket, keys)),
+    allow(`List${what}`, ["s3:ListBucket"], [bucket.arn]),
+  ];
+}
+
+/** Reads the plans of runs, the items of a distributed map. */
 export function readPlan(results: aws.s3.Bucket): Grant {
   return allow("ReadPlan", ["s3:GetObject"], objects(results, ["*/plan.json"]));
 }
@@ -156,9 +186,9 @@ export function write(what: string, bucket: aws.s3.Bucket, ...keys: string[]): G
 }
 
 /** Writes objects of any size, and removes what an earlier call left of them. */
-export function upload(what: string, bucket: aws.s3.Bucket): Grant[] {
+export function upload(what: string, bucket: aws.s3.Bucket, ...keys: string[]): Grant[] {
   return [
-    allow(`Upload${what}`, ["s3:PutObject", "s3:AbortMultipartUpload"], objects(bucket, ["*"])),
+    allow(`Upload${what}`, ["s3:PutObject", "s3:AbortMultipartUpload"], objects(bucket, keys)),
     allow(`ListUploadsOf${what}`, ["s3:ListBucketMultipartUploads"], [bucket.arn]),
   ];
 }
@@ -183,7 +213,7 @@ export function encryptInS3(account: Account, key: aws.kms.Key): Grant {
   );
 }
 
-function through(account: Account, ...services: string[]): Conditions {
+function through(account: Account, ...services: string[]): PlainConditions {
   return {
     StringEquals: {
       "kms:ViaService": services.map((service) => `${service}.${account.region}.amazonaws.com`),
@@ -193,42 +223,73 @@ function through(account: Account, ...services: string[]): Conditions {
 
 // Athena, which reads and writes with the rights of whoever starts a query
 
-/** What Athena is asked to do, and what queries read and write. */
-export interface QueryScope {
-  workGroupArns: pulumi.Input<string>[];
-  results: aws.s3.Bucket;
+export function runQueries(workGroupArns: GrantedResource[]): Grant {
+  const actions = ["athena:StartQueryExecution", "athena:GetQueryExecution"];
+  return allow("RunQueries", actions, workGroupArns);
+}
+
+export function followQueries(workGroupArns: GrantedResource[]): Grant {
+  return allow("FollowQueries", ["athena:GetQueryExecution"], workGroupArns);
+}
+
+export function cancelQueries(workGroupArns: GrantedResource[]): Grant {
+  return allow("CancelQueries", ["athena:StopQueryExecution"], workGroupArns);
+}
+
+/** Names the catalog of a query that is started. It gives no right to what is in the catalog. */
+export function getDataCatalog(account: Account): Grant {
+  const catalog = arn(account, "athena", "datacatalog/AwsDataCatalog");
+  return allow("GetDataCatalog", ["athena:GetDataCatalog"], [catalog]);
+}
+
+/** Locates the bucket of the results, which Athena asks for in the call that starts a query. */
+export function locateResults(results: aws.s3.Bucket): Grant {
+  return allow("LocateResults", ["s3:GetBucketLocation"], [results.arn]);
+}
+
+/**
+ * Has Athena write results below these keys. The `s3:ListBucket` that it takes, too, comes with
+ * `read`: https://docs.aws.amazon.com/athena/latest/ug/s3-permissions.html
+ */
+export function writeQueryResults(results: aws.s3.Bucket, ...keys: string[]): Grant[] {
+  const actions = ["GetObject", "PutObject", "ListMultipartUploadParts", "AbortMultipartUpload"];
+  return [
+    locateResults(results),
+    allow("ListUploadsOfQueryResults", ["s3:ListBucketMultipartUploads"], [results.arn]),
+    allow(
+      "WriteQueryResults",
+      actions.map((action) => `s3:${action}`),
+      objects(results, keys),
+    ),
+  ];
+}
+
+/** What queries may read. */
+export interface DataScope {
   databases: string[];
   sources: Source[];
   sourceKeyArns: string[];
   lakeFormation: boolean;
 }
 
-export function cancelQueries(workGroupArns: pulumi.Input<string>[]): Grant {
-  return allow("CancelQueries", ["athena:StopQueryExecution"], workGroupArns);
-}
-
-export function runQueries(account: Account, scope: QueryScope): Grant[] {
-  const { workGroupArns, results, databases, sources, sourceKeyArns, lakeFormation } = scope;
-  const glue = (resource: string): pulumi.Output<string> => arn(account, "glue", resource);
+/** Reads the tables of a data lake. These statements grow with it, so each is for all of one kind. */
+export function readData(account: Account, scope: DataScope): Grant[] {
+  const { databases, sources, sourceKeyArns, lakeFormation } = scope;
+  const glue = (resource: string): SizedArn => sizedArn(account, "glue", resource);
   const grants = [
-    allow("RunQueries", ["athena:StartQueryExecution", "athena:GetQueryExecution"], workGroupArns),
-    allow(
-      "GetDataCatalog",
-      ["athena:GetDataCatalog"],
-      [arn(account, "athena", "datacatalog/AwsDataCatalog")],
-    ),
     // Athena looks at the database `default` whatever a query reads.
-    allow(
-      "ReadCatalog",
-      ["glue:GetDatabase"],
-      [glue("catalog"), ...["default", ...databases].map((name) => glue(`database/${name}`))],
-    ),
-    allow("LocateResults", ["s3:GetBucketLocation"], [results.arn]),
-    allow("ListPartsOfResults", ["s3:ListMultipartUploadParts"], objects(results, ["*"])),
+    allow("ReadCatalog", ["glue:GetDatabase"], [glue("catalog"), glue("database/default")]),
   ];
   if (databases.length > 0) {
+    const actions = [
+      "GetDatabase",
+      "GetTable",
+      "GetTables",
+      "GetPartition",
+      "GetPartitions",
+      "BatchGetPartition",
+    ];
     const tables = databases.flatMap((name) => [glue(`database/${name}`), glue(`table/${name}/*`)]);
-    const actions = ["GetTable", "GetTables", "GetPartition", "GetPartitions", "BatchGetPartition"];
     grants.push(
       allow(
         "ReadTables",
@@ -237,15 +298,7 @@ export function runQueries(account: Account, scope: QueryScope): Grant[] {
       ),
     );
   }
-  sources.forEach(({ bucket, prefix }, index) => {
-    const what = `Source${index + 1}`;
-    const below = prefix === "" ? undefined : { StringLike: { "s3:prefix": [`${prefix}*`] } };
-    grants.push(
-      allow(`Locate${what}`, ["s3:GetBucketLocation"], [s3Arn(account, bucket)]),
-      allow(`List${what}`, ["s3:ListBucket"], [s3Arn(account, bucket)], below),
-      allow(`Read${what}`, ["s3:GetObject"], [s3Arn(account, `${bucket}/${prefix}*`)]),
-    );
-  });
+  grants.push(...readSources(account, sources));
   if (sourceKeyArns.length > 0) {
     grants.push(allow("DecryptSources", ["kms:Decrypt"], sourceKeyArns, through(account, "s3")));
   }
@@ -253,6 +306,73 @@ export function runQueries(account: Account, scope: QueryScope): Grant[] {
     grants.push(allow("GetLakeFormationData", ["lakeformation:GetDataAccess"], EVERY));
   }
   return grants;
+}
+
+/** How long the prefixes of one condition may be, so that its statement fits into a policy. */
+const PREFIXES_LENGTH_MAX = 3_000;
+
+/**
+ * Reads the objects of the sources. `s3:ListBucket` is for a bucket, and a condition says below which
+ * prefixes. So only buckets with the same prefixes share a statement: in one for all, each bucket
+ * could be listed below the prefixes of the others.
+ */
+function readSources(account: Account, sources: Source[]): Grant[] {
+  if (sources.length === 0) {
+    return [];
+  }
+  const buckets = [...new Set(sources.map(({ bucket }) => bucket))];
+  const prefixes = new Map(
+    buckets.map((name) => [
+      name,
+      outermost(sources.filter(({ bucket }) => bucket === name).map(({ prefix }) => prefix)),
+    ]),
+  );
+  const sets = new Map<string, string[]>();
+  for (const [bucket, below] of prefixes) {
+    const set = JSON.stringify(below);
+    sets.set(set, [...(sets.get(set) ?? []), bucket]);
+  }
+  const lists = [...sets].flatMap(([set, buckets]) =>
+    conditionsFor(JSON.parse(set) as string[]).map((condition) => ({ buckets, condition })),
+  );
+  const arns = (buckets: string[]): SizedArn[] =>
+    buckets.map((bucket) => sizedS3Arn(account, bucket));
+  return [
+    allow("LocateSources", ["s3:GetBucketLocation"], arns(buckets)),
+    ...lists.map(({ buckets, condition }, index) =>
+      allow(`ListSources${index + 1}`, ["s3:ListBucket"], arns(buckets), condition),
+    ),
+    allow(
+      "ReadSources",
+      ["s3:GetObject"],
+      [...prefixes].flatMap(([bucket, below]) =>
+        below.map((prefix) => sizedS3Arn(account, `${bucket}/${prefix}*`)),
+      ),
+    ),
+  ];
+}
+
+/** Returns the prefixes that lie below no other, sorted. */
+function outermost(prefixes: string[]): string[] {
+  const all = [...new Set(prefixes)].sort();
+  return all.filter((one) => !all.some((other) => other !== one && one.startsWith(other)));
+}
+
+/** Returns the conditions for listing below these prefixes; for the empty prefix it is none. */
+function conditionsFor(prefixes: string[]): (PlainConditions | undefined)[] {
+  if (prefixes.includes("")) {
+    return [undefined];
+  }
+  const sets: string[][] = [[]];
+  for (const prefix of prefixes) {
+    const last = sets.at(-1) ?? [];
+    if (last.length > 0 && JSON.stringify([...last, prefix]).length > PREFIXES_LENGTH_MAX) {
+      sets.push([prefix]);
+    } else {
+      last.push(prefix);
+    }
+  }
+  return sets.map((set) => ({ StringLike: { "s3:prefix": set.map((prefix) => `${prefix}*`) } }));
 }
 
 // Credentials of transporters
@@ -265,10 +385,10 @@ export function readSecrets(
 ): Grant[] {
   // Secrets Manager adds a hyphen and six characters to the name in a secret's ARN.
   const secrets = names.map((name) =>
-    arn(account, "secretsmanager", `secret:${name.endsWith("*") ? name : `${name}-??????`}`),
+    sizedArn(account, "secretsmanager", `secret:${name.endsWith("*") ? name : `${name}-??????`}`),
   );
   const parameters = names.map((name) =>
-    arn(account, "ssm", `parameter/${name.replace(/^\//, "")}`),
+    sizedArn(account, "ssm", `parameter/${name.replace(/^\//, "")}`),
   );
   return [
     allow("ReadSecrets", ["secretsmanager:GetSecretValue"], secrets),
@@ -290,6 +410,33 @@ export function followRuns(stateMachineArn: pulumi.Output<string>): Grant {
     actions.map((action) => `states:${action}`),
     [executions(stateMachineArn, ":*")],
   );
+}
+
+/**
+ * The ARNs that the state machine `name` has, and its distributed maps, which are called `NAME/LABEL`.
+ *
+ * From the name, and no output: the roles that know the machine are made before it, for the machine
+ * depends on its functions.
+ */
+export function machineArns(account: Account, name: string): pulumi.Output<string>[] {
+  return ["", "/*"].map((label) => arn(account, "states", `stateMachine:${name}${label}`));
+}
+
+/** Ends waiting tasks of the state machine `name` as a success. */
+export function succeedTasks(account: Account, name: string): Grant {
+  return allow("SucceedTasks", ["states:SendTaskSuccess"], machineArns(account, name));
+}
+
+/** Ends waiting tasks of the state machine `name`, as a success or as a failure. */
+export function endTasks(account: Account, name: string): Grant {
+  const actions = ["states:SendTaskSuccess", "states:SendTaskFailure"];
+  return allow("EndTasks", actions, machineArns(account, name));
+}
+
+/** Looks at the executions of the state machine `name`. */
+export function describeRuns(account: Account, name: string): Grant {
+  const runs = arn(account, "states", `execution:${name}:*`);
+  return allow("DescribeRuns", ["states:DescribeExecution"], [runs]);
 }
 
 /** A distributed map runs its items as executions of the state machine itself, `NAME/LABEL:ID`. */
@@ -344,6 +491,25 @@ export const traceWorkflow: Grant = allow(
 
 export function sendTo(queue: aws.sqs.Queue): Grant {
   return allow("SendDeadLetters", ["sqs:SendMessage"], [queue.arn]);
+}
+
+/**
+ * Lets EventBridge put what it could not deliver into the queue, for these rules alone. It names the
+ * rule as the source, which holds the account, too:
+ * https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+ */
+export function takeUndelivered(
+  queue: aws.sqs.Queue,
+  rules: aws.cloudwatch.EventRule[],
+): ResourceStatement {
+  return {
+    Sid: "TakeUndelivered",
+    Effect: "Allow",
+    Principal: { Service: "events.amazonaws.com" },
+    Action: ["sqs:SendMessage"],
+    Resource: [queue.arn],
+    Condition: { ArnEquals: { "aws:SourceArn": rules.map(({ arn }) => arn) } },
+  };
 }
 
 /** Refuses what does not come over TLS. */

@@ -3,10 +3,11 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 
-import { arn, readAccount } from "./account";
+import { arn, readAccount, sizedArn } from "./account";
 import { Api } from "./components/api";
 import { Athena } from "./components/athena";
 import { Encryption } from "./components/encryption";
+import { Events, LostEvents } from "./components/events";
 import { Monitoring } from "./components/monitoring";
 import { Notifications } from "./components/notifications";
 import { Schedules } from "./components/schedules";
@@ -19,16 +20,17 @@ import type { Settings } from "./settings";
 /** The routes of the API; job-api answers them all. */
 const ROUTES = ["POST /jobs", "GET /jobs/{run_id}"];
 
-/** Where runs of schedules write, unless their jobs say otherwise. */
+/** The prefixes that runs of schedules write to, unless their jobs say otherwise. */
 const OUTPUT_PREFIX = "runs/";
 const ZIP_PREFIX = "archives/";
 
-/** What a stack tells about itself. */
+/** The outputs of a stack. */
 export interface Outputs {
   apiUrl: pulumi.Output<string>;
   stateMachineArn: pulumi.Output<string>;
   queriesBucket: pulumi.Output<string>;
   resultsBucket: pulumi.Output<string>;
+  stateBucket: pulumi.Output<string>;
   workGroup: pulumi.Output<string>;
   queryRoleArn: pulumi.Output<string>;
   topicArn: pulumi.Output<string>;
@@ -69,13 +71,14 @@ export function deploy(settings: Settings, packages: Packages, workflow: string)
     },
     options,
   );
-  const { queries, results } = storage;
+  const { queries, results, state } = storage;
   const { workGroup } = new Athena(
     name,
     { account, results, key, scanLimitGb: settings.scanLimitGb },
     options,
   );
 
+  const { queue: lostEvents } = new LostEvents(name, options);
   const functionsArgs = {
     account,
     settings,
@@ -89,9 +92,11 @@ export function deploy(settings: Settings, packages: Packages, workflow: string)
     key,
     queries,
     results,
+    state,
+    lostEvents,
     workGroupArns: [
       workGroup.arn,
-      ...settings.workGroups.map((name) => arn(account, "athena", `workgroup/${name}`)),
+      ...settings.workGroups.map((name) => sizedArn(account, "athena", `workgroup/${name}`)),
     ],
     secrets: [`${secretsPrefix}*`, ...settings.secrets],
   };
@@ -112,6 +117,17 @@ export function deploy(settings: Settings, packages: Packages, workflow: string)
       logs,
       logLevel: settings.workflowLogLevel,
       tracing: settings.tracing,
+    },
+    options,
+  );
+
+  const events = new Events(
+    name,
+    {
+      workGroups: [workGroup.name, ...settings.workGroups],
+      stateMachine,
+      gatherer: functions["results-gatherer"],
+      lostEvents,
     },
     options,
   );
@@ -161,6 +177,8 @@ export function deploy(settings: Settings, packages: Packages, workflow: string)
       api,
       scheduleGroup: schedules.group,
       deadLetters: schedules.deadLetters,
+      rules: { "query-ended": events.queryEnded, "run-failed": events.runFailed },
+      lostEvents,
       workGroup,
       hoursWithoutSuccess: settings.hoursWithoutSuccess,
     },
@@ -172,6 +190,7 @@ export function deploy(settings: Settings, packages: Packages, workflow: string)
     stateMachineArn: stateMachine.arn,
     queriesBucket: queries.bucket,
     resultsBucket: results.bucket,
+    stateBucket: state.bucket,
     workGroup: workGroup.name,
     queryRoleArn: functions["execute-single-query"].role,
     topicArn: topic.arn,

@@ -1,8 +1,12 @@
-/** The settings of a stack. What each means and its default stand in Pulumi.yaml. */
+/** The settings of a stack. Pulumi.yaml has the meaning and the default of each. */
 
 import * as pulumi from "@pulumi/pulumi";
 
+import { anyAccount } from "./account";
+import { readData, readSecrets } from "./grants";
 import { type Job, job } from "./job";
+import { PATTERN_LENGTH_MAX, queriesEnded } from "./patterns";
+import { MANAGED_POLICIES_MAX, managedPolicies } from "./policies";
 import {
   type Parser,
   boolean,
@@ -16,10 +20,11 @@ import {
   textThat,
 } from "./reading";
 
-/** The functions, each as its crate is called. */
+/** The functions, each called as its crate; one crate is deployed twice. */
 export const FUNCTION_NAMES = [
   "query-loader",
   "execute-single-query",
+  "execute-single-query-result",
   "results-gatherer",
   "zip-s3-folder",
   "extract-s3-key",
@@ -66,7 +71,6 @@ export interface Settings {
   workflowLogLevel: "ALL" | "ERROR" | "FATAL" | "OFF";
   logRetentionDays: number;
   tracing: boolean;
-  queryWaitSeconds: number;
   functions: FunctionOverride[];
 
   resultsRetentionDays: number;
@@ -122,7 +126,14 @@ const functionOverride = fields<FunctionOverride>({
 
 const source = fields<Source>({
   bucket,
-  prefix: optional(text(/^(?!\/)[^*?]*$/, "a prefix without `*`, `?` and a leading `/`"), ""),
+  // No key of S3 is longer, nor could such a prefix stand in a policy.
+  prefix: optional(
+    text(
+      /^(?!\/)[^*?]{0,1024}$/,
+      "a prefix of at most 1024 characters without `*`, `?` and a leading `/`",
+    ),
+    "",
+  ),
 });
 
 const scheduledJob = fields<ScheduledJob>({
@@ -153,7 +164,6 @@ const PARSERS: { [K in keyof Omit<Settings, "region">]: Parser<Settings[K]> } = 
   workflowLogLevel: oneOf("ALL", "ERROR", "FATAL", "OFF"),
   logRetentionDays: oneOf(...RETENTION_DAYS),
   tracing: boolean,
-  queryWaitSeconds: integer(0, 600),
   functions: list(functionOverride),
 
   resultsRetentionDays: integer(1, 3650),
@@ -180,6 +190,12 @@ const PARSERS: { [K in keyof Omit<Settings, "region">]: Parser<Settings[K]> } = 
 
   alarmEmails: list(text(/^\S+@\S+$/, "an e-mail address")),
   hoursWithoutSuccess: integer(0, 168),
+};
+
+/** Settings of earlier versions, and what became of them. */
+const GONE: Record<string, (file: string) => string> = {
+  queryWaitSeconds: (file) =>
+    `\`queryWaitSeconds\` is gone: queries are waited for by events. Remove it from ${file}.`,
 };
 
 /** The settings whose values are texts; those of all others are JSON. */
@@ -218,9 +234,12 @@ export function readSettings(): Settings {
     region: new pulumi.Config("aws").get("region") ?? "",
     ...(Object.fromEntries(values) as Omit<Settings, "region">),
   };
-  reportContradictions(settings, (key, message) => {
+  const reportSetting = (key: string, message: string): void => {
     report(`${config.name}:${key}`, message);
-  });
+  };
+  reportContradictions(settings, reportSetting);
+  reportSizes(settings, reportSetting);
+  reportUnknown(config.name, reportSetting);
   if (settings.region === "") {
     report("aws:region", "is not set");
   }
@@ -250,7 +269,7 @@ function reportContradictions(
     report,
   );
   if (settings.protect && settings.emptyBucketsOnRemoval) {
-    report("emptyBucketsOnRemoval", "can not be `true` while `protect` is");
+    report("emptyBucketsOnRemoval", "cannot be `true` while `protect` is");
   }
   if (jwtIssuer !== "" && jwtAudience.length === 0) {
     report("jwtAudience", "needs an audience, because `jwtIssuer` is set");
@@ -263,6 +282,55 @@ function reportContradictions(
     (settings.deliverySecurityGroupIds.length === 0)
   ) {
     report("deliverySubnetIds", "and `deliverySecurityGroupIds` are set together");
+  }
+}
+
+/** Reports lists that are too long for what AWS takes, before anything is made of them. */
+function reportSizes(settings: Settings, report: (key: string, message: string) => void): void {
+  const account = anyAccount(settings.region);
+  const policies = {
+    sources: managedPolicies(readData(account, settings)),
+    secrets: managedPolicies(readSecrets(account, settings.secrets, settings.secretKeyArns)),
+  };
+  const refusal = (count: number): string =>
+    `${count} managed policies, and IAM attaches at most ${MANAGED_POLICIES_MAX} to a role`;
+  if (policies.sources > MANAGED_POLICIES_MAX) {
+    report(
+      "sources",
+      `take with \`databases\` and \`sourceKeyArns\` ${refusal(policies.sources)}. ` +
+        "Name fewer and shorter prefixes or whole buckets, or deploy a second stack.",
+    );
+  }
+  if (policies.secrets > MANAGED_POLICIES_MAX) {
+    report(
+      "secrets",
+      `take with \`secretKeyArns\` ${refusal(policies.secrets)}. ` +
+        "Name several secrets by the beginning of their names and `*`.",
+    );
+  }
+  // The stack's own work group is called as the stack.
+  const own = `${pulumi.getProject()}-${pulumi.getStack()}`;
+  const pattern = JSON.stringify(queriesEnded([own, ...settings.workGroups])).length;
+  if (pattern > PATTERN_LENGTH_MAX) {
+    report(
+      "workGroups",
+      `take an event pattern of ${pattern} characters, and EventBridge allows ${PATTERN_LENGTH_MAX}. ` +
+        "Name fewer work groups.",
+    );
+  }
+}
+
+/** Reports values for settings that there are not: Pulumi takes any, and they would mean nothing. */
+function reportUnknown(project: string, report: (key: string, message: string) => void): void {
+  const file = `Pulumi.${pulumi.getStack()}.yaml`;
+  const given = Object.keys(pulumi.runtime.allConfig())
+    .filter((key) => key.startsWith(`${project}:`))
+    .map((key) => key.slice(project.length + 1));
+  for (const key of given.filter((key) => !(key in PARSERS)).sort()) {
+    report(
+      key,
+      GONE[key]?.(file) ?? `is no setting. Pulumi.yaml lists them all. Remove it from ${file}.`,
+    );
   }
 }
 

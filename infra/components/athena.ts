@@ -3,15 +3,18 @@ import * as pulumi from "@pulumi/pulumi";
 
 import type { Account } from "../account";
 
+/** The prefix of the results of the stack's own work group. */
+export const QUERY_RESULTS = "athena/";
+
 export interface AthenaArgs {
   account: Account;
   results: aws.s3.Bucket;
   key: aws.kms.Key;
-  /** What one query may scan, in GB of 1,000,000,000 bytes; Athena cancels it beyond that. */
+  /** The GB (1,000,000,000 bytes) that one query may scan; Athena cancels it beyond that. */
   scanLimitGb: number;
 }
 
-/** The work group of the stack's queries: where they write, and how much each may scan. */
+/** The work group of the stack's queries: the place of their results, and a limit of each. */
 export class Athena extends pulumi.ComponentResource {
   readonly workGroup: aws.athena.Workgroup;
 
@@ -29,7 +32,7 @@ export class Athena extends pulumi.ComponentResource {
           publishCloudwatchMetricsEnabled: true,
           bytesScannedCutoffPerQuery: args.scanLimitGb * 1_000_000_000,
           resultConfiguration: {
-            outputLocation: pulumi.interpolate`s3://${args.results.bucket}/athena/`,
+            outputLocation: pulumi.interpolate`s3://${args.results.bucket}/${QUERY_RESULTS}`,
             expectedBucketOwner: args.account.id,
             encryptionConfiguration: { encryptionOption: "SSE_KMS", kmsKeyArn: args.key.arn },
           },

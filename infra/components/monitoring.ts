@@ -9,6 +9,9 @@ export interface MonitoringArgs {
   api: aws.apigatewayv2.Api;
   scheduleGroup: aws.scheduler.ScheduleGroup;
   deadLetters: aws.sqs.Queue;
+  /** The rules that wake functions, each by its name in alarms. */
+  rules: Record<string, aws.cloudwatch.EventRule>;
+  lostEvents: aws.sqs.Queue;
   workGroup: aws.athena.Workgroup;
   /** After how many hours without a run that succeeded there is an alarm; 0 for never. */
   hoursWithoutSuccess: number;
@@ -41,6 +44,7 @@ export class Monitoring extends pulumi.ComponentResource {
     this.createRunAlarms(metrics);
     this.createFunctionAlarms(metrics);
     this.createScheduleAlarms(metrics);
+    this.createEventAlarms(metrics);
     this.createDashboard(metrics);
     this.registerOutputs();
   }
@@ -90,7 +94,7 @@ export class Monitoring extends pulumi.ComponentResource {
     this.createAlarm("api-failed", "The API answered a request with a server error.", api("5xx"));
   }
 
-  private createScheduleAlarms({ schedules, deadLetters }: Metrics): void {
+  private createScheduleAlarms({ schedules, queue }: Metrics): void {
     this.createAlarm(
       "start-failed",
       "A schedule could not start its run, and tries again.",
@@ -104,7 +108,23 @@ export class Monitoring extends pulumi.ComponentResource {
     this.createAlarm(
       "dead-letters",
       "The queue holds starts that schedules gave up.",
-      deadLetters("ApproximateNumberOfMessagesVisible"),
+      queue("ApproximateNumberOfMessagesVisible", this.args.deadLetters),
+      { statistic: "Maximum" },
+    );
+  }
+
+  private createEventAlarms({ ofRule, queue }: Metrics): void {
+    for (const [what, rule] of Object.entries(this.args.rules)) {
+      this.createAlarm(
+        `${what}-not-delivered`,
+        `EventBridge gave up an event of the rule ${this.name}-${what}: may it call results-gatherer?`,
+        ofRule("FailedInvocations", rule),
+      );
+    }
+    this.createAlarm(
+      "lost-events",
+      "The queue holds events that results-gatherer could not handle: see its log.",
+      queue("ApproximateNumberOfMessagesVisible", this.args.lostEvents),
       { statistic: "Maximum" },
     );
   }
@@ -167,7 +187,7 @@ type Metrics = ReturnType<typeof metricsOf>;
 
 /** The metrics of what the stack has. */
 function metricsOf(args: MonitoringArgs) {
-  const { stateMachine, api, scheduleGroup, deadLetters, workGroup } = args;
+  const { stateMachine, api, scheduleGroup, workGroup } = args;
   const of =
     (namespace: string, dimensions: Metric["dimensions"]) =>
     (name: string): Metric => ({ namespace, name, dimensions });
@@ -177,7 +197,10 @@ function metricsOf(args: MonitoringArgs) {
       of("AWS/Lambda", { FunctionName: name })(metric),
     api: of("AWS/ApiGateway", { ApiId: api.id }),
     schedules: of("AWS/Scheduler", { ScheduleGroup: scheduleGroup.name }),
-    deadLetters: of("AWS/SQS", { QueueName: deadLetters.name }),
+    queue: (metric: string, { name }: aws.sqs.Queue): Metric =>
+      of("AWS/SQS", { QueueName: name })(metric),
+    ofRule: (metric: string, { name }: aws.cloudwatch.EventRule): Metric =>
+      of("AWS/Events", { RuleName: name })(metric),
     queries: of("AWS/Athena", {
       WorkGroup: workGroup.name,
       QueryState: "SUCCEEDED",

@@ -3,6 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 
 import { type Account } from "../account";
 import { document, publishAlarms, publishEvents } from "../grants";
+import { runsFailed } from "../patterns";
 
 export interface NotificationsArgs {
   account: Account;
@@ -37,15 +38,7 @@ export class Notifications extends pulumi.ComponentResource {
       name,
       {
         description: `Runs of ${name} that did not succeed`,
-        eventPattern: pulumi.jsonStringify({
-          source: ["aws.states"],
-          "detail-type": ["Step Functions Execution Status Change"],
-          // The items of a distributed map are executions of another name, and no runs.
-          detail: {
-            stateMachineArn: [args.stateMachine.arn],
-            status: ["FAILED", "TIMED_OUT", "ABORTED"],
-          },
-        }),
+        eventPattern: pulumi.jsonStringify(runsFailed(args.stateMachine.arn)),
       },
       { parent: this },
     );
@@ -54,7 +47,7 @@ export class Notifications extends pulumi.ComponentResource {
       {
         rule: rule.name,
         arn: this.topic.arn,
-        // Not the event itself: it holds the run's input.
+        // Not the event itself, which holds the run's input.
         inputTransformer: {
           inputPaths: {
             run: "$.detail.name",

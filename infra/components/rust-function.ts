@@ -1,7 +1,8 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 
-import { type Grant, document, trace, trustLambda, useNetwork, writeLogs } from "../grants";
+import { type Grant, document, sendTo, trace, trustLambda, useNetwork, writeLogs } from "../grants";
+import { pack, refuseTooMany } from "../policies";
 import { type LogKeeping, logGroup } from "./log-group";
 
 /** What all functions of a stack have in common. */
@@ -22,8 +23,10 @@ export interface RustFunctionArgs {
   /** How many may run at once; as many as the account has room for, if not given. */
   reservedConcurrency: number | undefined;
   environment: Record<string, pulumi.Input<string>>;
-  /** What it may do, besides writing its log and its traces. */
+  /** Its permissions, besides writing its log and its traces. */
   grants: Grant[];
+  /** The queue of events at which it failed, if events call it. */
+  lostEvents: aws.sqs.Queue | undefined;
   /** The network that it runs in; Lambda's own, if not given. */
   network: { subnetIds: string[]; securityGroupIds: string[] } | undefined;
 }
@@ -34,6 +37,13 @@ export interface RustFunctionArgs {
  * https://man7.org/linux/man-pages/man3/mallopt.3.html
  */
 const ALLOCATOR = { MALLOC_MMAP_THRESHOLD_: "131072" };
+
+/**
+ * The tries of an event that calls a function: Lambda's own limits. Each is a call that may have
+ * done its work before it failed, so the function is idempotent.
+ */
+const EVENT_RETRIES = 2;
+const EVENT_AGE_SECONDS_MAX = 6 * 3600;
 
 /** One Lambda with its log group and its role. */
 export class RustFunction extends pulumi.ComponentResource {
@@ -48,19 +58,13 @@ export class RustFunction extends pulumi.ComponentResource {
       { description: `What ${name} may do`, assumeRolePolicy: trustLambda },
       { parent: this },
     );
-    const policy = new aws.iam.RolePolicy(
-      name,
-      {
-        role: role.name,
-        policy: document([
-          writeLogs(logs),
-          ...(defaults.tracing ? [trace] : []),
-          ...(network ? [useNetwork] : []),
-          ...args.grants,
-        ]),
-      },
-      { parent: role },
-    );
+    const policies = this.permit(name, role, [
+      writeLogs(logs),
+      ...(defaults.tracing ? [trace] : []),
+      ...(network ? [useNetwork] : []),
+      ...(args.lostEvents ? [sendTo(args.lostEvents)] : []),
+      ...args.grants,
+    ]);
     this.function = new aws.lambda.Function(
       name,
       {
@@ -85,8 +89,48 @@ export class RustFunction extends pulumi.ComponentResource {
         tracingConfig: { mode: defaults.tracing ? "Active" : "PassThrough" },
         ...(network && { vpcConfig: network }),
       },
-      { parent: this, dependsOn: [policy] },
+      { parent: this, dependsOn: policies },
     );
+    if (args.lostEvents) {
+      new aws.lambda.FunctionEventInvokeConfig(
+        name,
+        {
+          functionName: this.function.name,
+          maximumRetryAttempts: EVENT_RETRIES,
+          maximumEventAgeInSeconds: EVENT_AGE_SECONDS_MAX,
+          destinationConfig: { onFailure: { destination: args.lostEvents.arn } },
+        },
+        { parent: this },
+      );
+    }
     this.registerOutputs();
+  }
+
+  /** Gives the role its permissions, and returns what the function has to wait for. */
+  private permit(name: string, role: aws.iam.Role, grants: Grant[]): pulumi.Resource[] {
+    const packed = pack(grants);
+    refuseTooMany(name, packed);
+    const inline = new aws.iam.RolePolicy(
+      name,
+      { role: role.name, policy: document(packed.inline) },
+      { parent: role },
+    );
+    const attached = packed.managed.map((grants, index) => {
+      const part = `${name}-${index + 1}`;
+      const policy = new aws.iam.Policy(
+        part,
+        {
+          description: `Permissions of ${name} for which its own policy has no room`,
+          policy: document(grants),
+        },
+        { parent: role },
+      );
+      return new aws.iam.RolePolicyAttachment(
+        part,
+        { role: role.name, policyArn: policy.arn },
+        { parent: policy },
+      );
+    });
+    return [inline, ...attached];
   }
 }

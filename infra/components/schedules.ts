@@ -4,6 +4,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { type Account } from "../account";
 import { document, sendTo, startRuns, trust } from "../grants";
 import type { ScheduledJob } from "../settings";
+import { undelivered } from "./undelivered";
 
 export interface SchedulesArgs {
   account: Account;
@@ -19,8 +20,6 @@ export interface SchedulesArgs {
 const START_AGE_SECONDS_MAX = 3600;
 const START_RETRIES_MAX = 10;
 
-const DEAD_LETTER_SECONDS = 14 * 24 * 3600;
-
 /** The schedules, each of which starts a run of its job, and the queue of the starts that failed. */
 export class Schedules extends pulumi.ComponentResource {
   readonly group: aws.scheduler.ScheduleGroup;
@@ -29,11 +28,7 @@ export class Schedules extends pulumi.ComponentResource {
   constructor(name: string, args: SchedulesArgs, options: pulumi.ComponentResourceOptions) {
     super("athena-workflow:index:Schedules", name, {}, options);
     this.group = new aws.scheduler.ScheduleGroup(name, { name }, { parent: this });
-    this.deadLetters = new aws.sqs.Queue(
-      `${name}-dead-letters`,
-      { sqsManagedSseEnabled: true, messageRetentionSeconds: DEAD_LETTER_SECONDS },
-      { parent: this },
-    );
+    this.deadLetters = undelivered(`${name}-dead-letters`, this);
     const role = new aws.iam.Role(
       `${name}-schedules`,
       {

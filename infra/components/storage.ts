@@ -12,29 +12,52 @@ export interface StorageArgs {
   emptyOnRemoval: boolean;
 }
 
-/** How long an older version of an object is kept. */
+/** How objects go by themselves. */
+interface Lifecycle {
+  /** The beginning of their keys. */
+  prefix: string;
+  expirationDays: number | undefined;
+  noncurrentDays: number;
+}
+
+/**
+ * The days that an older version of an object is kept. Runs read objects at the versions that they
+ * have pinned, and a run may last 72 hours: this has to outlast the last retry of its last state.
+ */
 const NONCURRENT_DAYS = 30;
 
-/** How long the parts of an upload are kept that nobody ended. */
+/** The tokens of waiting queries, one object each. */
+const WAITS = "waits/";
+
+/** The days that a token is kept: one more than a run may last. A token is of no use after that. */
+const WAIT_DAYS = 4;
+
+/** The days that an overwritten token is kept, which nobody reads: the least that S3 takes. */
+const OLD_WAIT_DAYS = 1;
+
+/** The days that the parts of an upload are kept that nobody ended. */
 const UNFINISHED_UPLOAD_DAYS = 2;
 
-/** The bucket of the SQL files, and the bucket of everything that runs write. */
+/** The buckets: of the SQL files, of what runs make, and of what runs need and is no result. */
 export class Storage extends pulumi.ComponentResource {
   readonly queries: aws.s3.Bucket;
   readonly results: aws.s3.Bucket;
+  readonly state: aws.s3.Bucket;
 
   constructor(name: string, args: StorageArgs, options: pulumi.ComponentResourceOptions) {
     super("athena-workflow:index:Storage", name, {}, options);
-    this.queries = this.createBucket(`${name}-queries`, args, undefined);
-    this.results = this.createBucket(`${name}-results`, args, args.resultsRetentionDays);
+    const keep = (expirationDays: number | undefined): Lifecycle[] => [
+      { prefix: "", expirationDays, noncurrentDays: NONCURRENT_DAYS },
+    ];
+    this.queries = this.createBucket(`${name}-queries`, args, keep(undefined));
+    this.results = this.createBucket(`${name}-results`, args, keep(args.resultsRetentionDays));
+    this.state = this.createBucket(`${name}-state`, args, [
+      { prefix: WAITS, expirationDays: WAIT_DAYS, noncurrentDays: OLD_WAIT_DAYS },
+    ]);
     this.registerOutputs();
   }
 
-  private createBucket(
-    name: string,
-    args: StorageArgs,
-    expirationDays: number | undefined,
-  ): aws.s3.Bucket {
+  private createBucket(name: string, args: StorageArgs, lifecycles: Lifecycle[]): aws.s3.Bucket {
     const bucket = new aws.s3.Bucket(
       name,
       { forceDestroy: args.emptyOnRemoval },
@@ -83,12 +106,17 @@ export class Storage extends pulumi.ComponentResource {
       {
         bucket: bucket.id,
         rules: [
+          ...lifecycles.map(({ prefix, expirationDays, noncurrentDays }) => ({
+            id: prefix === "" ? "expire" : `expire-${prefix.replace("/", "")}`,
+            status: "Enabled",
+            filter: { prefix },
+            ...(expirationDays !== undefined && { expiration: { days: expirationDays } }),
+            noncurrentVersionExpiration: { noncurrentDays },
+          })),
           {
-            id: "expire",
+            id: "abort-uploads",
             status: "Enabled",
             filter: { prefix: "" },
-            ...(expirationDays !== undefined && { expiration: { days: expirationDays } }),
-            noncurrentVersionExpiration: { noncurrentDays: NONCURRENT_DAYS },
             abortIncompleteMultipartUpload: { daysAfterInitiation: UNFINISHED_UPLOAD_DAYS },
           },
         ],

@@ -27,7 +27,7 @@ export class Workflow extends pulumi.ComponentResource {
   constructor(name: string, args: WorkflowArgs, options: pulumi.ComponentResourceOptions) {
     super("athena-workflow:index:Workflow", name, {}, options);
     const { account, functions } = args;
-    // Its role has to know it before it is there.
+    // The role has to know the machine before it is there.
     const stateMachineArn = arn(account, "states", `stateMachine:${name}`);
     // Names that begin so keep the log's resource policy within its 5,120 characters.
     const logs = logGroup(name, `/aws/vendedlogs/states/${name}`, args.logs, this);
@@ -35,7 +35,12 @@ export class Workflow extends pulumi.ComponentResource {
       name,
       {
         description: `What the workflow of ${name} may do`,
-        assumeRolePolicy: grants.trust(account, "states.amazonaws.com", stateMachineArn),
+        // AWS does not say with which of its ARNs a child of a distributed map asks for the role.
+        assumeRolePolicy: grants.trust(
+          account,
+          "states.amazonaws.com",
+          ...grants.machineArns(account, name),
+        ),
       },
       { parent: this },
     );

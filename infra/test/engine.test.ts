@@ -4,6 +4,7 @@ import * as os from "node:os";
 import * as path from "node:path";
 import { type TestContext, test } from "node:test";
 
+import { packageOf } from "../packages";
 import { FUNCTION_NAMES } from "../settings";
 import { copyOfProgram, run } from "./engine";
 import { configuration, stackValues } from "./project";
@@ -18,7 +19,7 @@ function folder(context: TestContext, ...architectures: string[]): string {
   for (const architecture of architectures) {
     const packages = path.join(root, "target", "lambda", architecture);
     fs.mkdirSync(packages, { recursive: true });
-    for (const name of FUNCTION_NAMES) {
+    for (const name of FUNCTION_NAMES.map(packageOf)) {
       fs.writeFileSync(path.join(packages, `${name}.zip`), "");
     }
   }
@@ -45,7 +46,7 @@ test("Pulumi's own entry point registers what was reviewed, with the packages", 
     .map(({ inputs }) => (inputs.code as { path: string }).path);
   assert.deepEqual(
     code.sort(),
-    FUNCTION_NAMES.map((name) => `../target/lambda/x86_64/${name}.zip`).sort(),
+    FUNCTION_NAMES.map((name) => `../target/lambda/x86_64/${packageOf(name)}.zip`).sort(),
   );
 });
 

@@ -47,8 +47,10 @@ const TYPES: Record<string, (name: string, region: string, inputs: State) => Cre
     withArn(name, arn("logs", region, `log-group:${name}`)),
   "aws:cloudwatch/metricAlarm:MetricAlarm": (name, region) =>
     withArn(name, arn("cloudwatch", region, `alarm:${name}`)),
+  "aws:iam/policy:Policy": (name) => withArn(name, arn("iam", "", `policy/${name}`)),
   "aws:iam/role:Role": (name) => withArn(name, arn("iam", "", `role/${name}`)),
   "aws:iam/rolePolicy:RolePolicy": (name) => ({ id: name, state: { name } }),
+  "aws:iam/rolePolicyAttachment:RolePolicyAttachment": (name) => ({ id: name, state: {} }),
   "aws:kms/alias:Alias": (name, region) => withArn(name, arn("kms", region, name)),
   "aws:kms/key:Key": (_, region) => {
     const id = "00000000-0000-0000-0000-000000000000";
@@ -59,6 +61,10 @@ const TYPES: Record<string, (name: string, region: string, inputs: State) => Cre
     const invokeArn = `arn:aws:apigateway:${region}:lambda:path/2015-03-31/functions/${own}/invocations`;
     return { id: name, state: { name, arn: own, invokeArn } };
   },
+  "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig": (name) => ({
+    id: name,
+    state: {},
+  }),
   "aws:lambda/permission:Permission": (name) => ({ id: name, state: { statementId: name } }),
   "aws:s3/bucket:Bucket": (name) => ({
     id: name,
@@ -84,6 +90,7 @@ const TYPES: Record<string, (name: string, region: string, inputs: State) => Cre
     const url = `https://sqs.${region}.amazonaws.com/${ACCOUNT}/${name}`;
     return { id: url, state: { name, arn: arn("sqs", region, name), url } };
   },
+  "aws:sqs/queuePolicy:QueuePolicy": (name) => ({ id: name, state: {} }),
 };
 
 function withArn(name: string, arn: string): Created {

@@ -18,9 +18,14 @@ for policy in json.load(sys.stdin):
     print(json.dumps([f"{policy['at']}: {finding.issue}: {finding.detail}" for finding in found]))
 `;
 
-/** What it finds and does not matter, with the reason. */
+/** Findings that do not matter, with the reason. */
 const WAIVED: [finding: RegExp, reason: string][] = [
   [/RESOURCE_MISMATCH: .*states:\*:\*:express:/, "the workflow is no express workflow"],
+  [
+    /RESOURCE_MISMATCH: \[({'action': 'states:SendTask\w+', 'required_format': '\*'}(, )?)+\]$/,
+    "AWS lists no resource for SendTask*, and yet decides by the machine's ARN, as CDK grants it " +
+      "(aws-cdk#8486)",
+  ],
   [/RESOURCE_STAR: .*ec2:CreateNetworkInterface/, "see UseNetwork in EVERY_RESOURCE"],
 ];
 
@@ -53,7 +58,7 @@ function findings(documents: Pick<PolicyDocument, "at" | "document">[]): string[
 for (const stack of stacks()) {
   test(`parliament finds nothing in the roles of ${stack}`, { skip }, () => {
     const documents = policyDocuments(reviewed(stack)).filter(({ kind }) => kind === "permissions");
-    assert.equal(documents.length, 9);
+    assert.equal(documents.length, 10);
     assert.deepEqual(findings(documents), []);
   });
 }

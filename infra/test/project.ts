@@ -37,7 +37,8 @@ export function stackValues(stack: string): Record<string, unknown> {
  * The configuration that the program gets: the project's defaults with the stack's values over them,
  * each as a text.
  *
- * @throws Error if a value is for a key that the project does not declare, or of another type.
+ * @throws Error if a value is of another type than the project declares. A key that it does not
+ * declare goes to the program, as with the Pulumi command.
  */
 export function configuration(values: Record<string, unknown>): Record<string, string> {
   const { name, config } = project();
@@ -48,10 +49,8 @@ export function configuration(values: Record<string, unknown>): Record<string, s
   for (const [key, value] of Object.entries(values)) {
     const [namespace, setting = ""] = key.split(":");
     const declared = config[setting];
-    if (namespace === name && !(declared && isOf(declared.type, value))) {
-      throw new Error(
-        `\`${key}\` is ${declared ? `no ${declared.type}` : "not declared in Pulumi.yaml"}`,
-      );
+    if (namespace === name && declared && !isOf(declared.type, value)) {
+      throw new Error(`\`${key}\` is no ${declared.type}`);
     }
     all[key] = value;
   }

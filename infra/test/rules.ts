@@ -1,6 +1,13 @@
-/** The rules of the house: what must hold of every stack, whatever its settings are. */
+/** The rules of the house, which hold for every stack, whatever its settings are. */
 
 import { EVERY_RESOURCE } from "../grants";
+import { PATTERN_LENGTH_MAX } from "../patterns";
+import {
+  INLINE_LENGTH_MAX,
+  MANAGED_LENGTH_MAX,
+  MANAGED_POLICIES_MAX,
+  OWN_ARN_LENGTH_MAX,
+} from "../policies";
 import type { Resource, SynthesizedStack, Value } from "./synth";
 
 type Statement = Record<string, Value> & {
@@ -10,7 +17,7 @@ type Statement = Record<string, Value> & {
   Resource?: string[];
 };
 
-/** A policy document of the stack, and where it stands. */
+/** A policy document of the stack, and its place. */
 export interface PolicyDocument {
   at: string;
   /** Whether it is a role's permissions, its trust, or the policy of a resource. */
@@ -19,12 +26,38 @@ export interface PolicyDocument {
 }
 
 const POLICIES: [type: string, field: string, kind: PolicyDocument["kind"]][] = [
+  ["aws:iam/policy:Policy", "policy", "permissions"],
   ["aws:iam/role:Role", "assumeRolePolicy", "trust"],
   ["aws:iam/rolePolicy:RolePolicy", "policy", "permissions"],
   ["aws:kms/key:Key", "policy", "resource"],
   ["aws:s3/bucketPolicy:BucketPolicy", "policy", "resource"],
   ["aws:sns/topicPolicy:TopicPolicy", "policy", "resource"],
+  ["aws:sqs/queuePolicy:QueuePolicy", "policy", "resource"],
 ];
+
+/** Fields of resources, and the characters that AWS allows in each, with the page that says so. */
+const SIZES: [type: string, field: string, charactersMax: number][] = [
+  // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+  ["aws:iam/policy:Policy", "policy", MANAGED_LENGTH_MAX],
+  ["aws:iam/role:Role", "assumeRolePolicy", 2_048],
+  // https://docs.aws.amazon.com/kms/latest/developerguide/resource-limits.html
+  ["aws:kms/key:Key", "policy", 32_768],
+  // https://docs.aws.amazon.com/AmazonS3/latest/userguide/example-bucket-policies.html
+  ["aws:s3/bucketPolicy:BucketPolicy", "policy", 20_480],
+  // https://docs.aws.amazon.com/general/latest/gr/sns.html
+  ["aws:sns/topicPolicy:TopicPolicy", "policy", 30_720],
+  // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-policies.html
+  ["aws:sqs/queuePolicy:QueuePolicy", "policy", 8_192],
+  // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
+  ["aws:cloudwatch/eventRule:EventRule", "eventPattern", PATTERN_LENGTH_MAX],
+  // https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html: a standard one
+  ["aws:ssm/parameter:Parameter", "value", 4_096],
+  // https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html: the request that makes it
+  ["aws:sfn/stateMachine:StateMachine", "definition", 1_048_576],
+];
+
+/** The bytes of a function's variables: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html */
+const ENVIRONMENT_BYTES_MAX = 4_096;
 
 /** Actions with a wildcard, by their statements. */
 const EVERY_ACTION: Record<string, string> = {
@@ -49,6 +82,7 @@ const NAMES: Record<string, [field: string, form: RegExp]> = {
   "aws:cloudwatch/eventTarget:EventTarget": ["targetId", /^[\w.-]{1,64}$/],
   "aws:cloudwatch/logGroup:LogGroup": ["name", /^[\w./#-]{1,512}$/],
   "aws:cloudwatch/metricAlarm:MetricAlarm": ["name", /^\P{Cc}{1,255}$/u],
+  "aws:iam/policy:Policy": ["name", /^[\w+=,.@-]{1,128}$/],
   "aws:iam/role:Role": ["name", /^[\w+=,.@-]{1,64}$/],
   "aws:iam/rolePolicy:RolePolicy": ["name", /^[\w+=,.@-]{1,128}$/],
   "aws:kms/alias:Alias": ["name", /^alias\/(?!aws\/)[\w:/-]{1,250}$/],
@@ -62,10 +96,10 @@ const NAMES: Record<string, [field: string, form: RegExp]> = {
   "aws:sqs/queue:Queue": ["name", /^[\w-]{1,80}$/],
 };
 
-/** What Pulumi puts behind its name of a resource to make AWS's, if the program gives none. */
+/** The ending that Pulumi puts behind its name of a resource to make AWS's, if the program gives none. */
 const RANDOM_ENDING = "-0123abc";
 
-/** Fields of a job or a variable that are secret whatever they hold. */
+/** Names of fields and variables whose values are secret. */
 const SECRET_NAMES = /password|private_key|passphrase|client_secret|token/i;
 
 /** All resources of a type, by name. */
@@ -97,6 +131,8 @@ export function faults(stack: SynthesizedStack): string[] {
     ...bucketFaults(stack),
     ...workflowFaults(stack),
     ...scheduleFaults(stack),
+    ...eventFaults(stack),
+    ...sizeFaults(stack),
     ...monitoringFaults(stack),
     ...secretFaults(stack as unknown as Value, "stack"),
   ];
@@ -121,9 +157,10 @@ function policyFaults({ at, kind, document }: PolicyDocument): string[] {
     }
     const service = (Principal as { Service?: string } | undefined)?.Service ?? "";
     const condition = JSON.stringify(Condition ?? {});
-    const bound = ["aws:SourceAccount", "kms:EncryptionContext:aws:logs:arn"].some((key) =>
-      condition.includes(key),
-    );
+    const bound =
+      ["aws:SourceAccount", "kms:EncryptionContext:aws:logs:arn"].some((key) =>
+        condition.includes(key),
+      ) || /"ArnEquals":\{"aws:SourceArn":\[("arn:[^"*?]+",?)+\]/.test(condition);
     const excused = Sid in ANYONE && (Sid !== "Assume" || service === "lambda.amazonaws.com");
     if (service !== "" && !bound && !excused) {
       found.push(`${at}: the statement ${Sid} lets ${service} act for anyone`);
@@ -160,7 +197,7 @@ function routeFaults(stack: SynthesizedStack): string[] {
   }
   for (const [name, { inputs }] of resources(stack, "aws:lambda/permission:Permission")) {
     if (!inputs.sourceArn) {
-      found.push(`the permission ${name} is for every API`);
+      found.push(`the permission ${name} is for everything of its service`);
     }
   }
   for (const [name, { inputs }] of resources(stack, "aws:apigatewayv2/stage:Stage")) {
@@ -233,6 +270,7 @@ function workflowFaults(stack: SynthesizedStack): string[] {
     for (const [placeholder] of definition.matchAll(/\$\{\w+\}/g)) {
       found.push(`the workflow ${name} has ${placeholder} in it`);
     }
+    found.push(...callbackFaults(inputs.definition ?? null, `the workflow ${name}`));
     const { includeExecutionData, logDestination } = inputs.loggingConfiguration as Record<
       string,
       Value
@@ -261,6 +299,27 @@ function workflowFaults(stack: SynthesizedStack): string[] {
     }
   }
   return found;
+}
+
+/** AWS accepts a waiting state that hands its token to nobody, and then waits for ever. */
+function callbackFaults(value: Value, at: string): string[] {
+  if (typeof value !== "object" || value === null) {
+    return [];
+  }
+  const found: string[] = [];
+  const { Resource, Arguments, TimeoutSeconds } = value as Record<string, Value>;
+  if (typeof Resource === "string" && Resource.endsWith(".waitForTaskToken")) {
+    if (!JSON.stringify(Arguments ?? null).includes("$states.context.Task.Token")) {
+      found.push(`${at} passes its token to nobody`);
+    }
+    if (TimeoutSeconds === undefined) {
+      found.push(`${at} waits without a time-out`);
+    }
+  }
+  return Object.entries(value).reduce(
+    (found, [key, inner]) => [...found, ...callbackFaults(inner, `${at}.${key}`)],
+    found,
+  );
 }
 
 function scheduleFaults(stack: SynthesizedStack): string[] {
@@ -293,6 +352,93 @@ function scheduleFaults(stack: SynthesizedStack): string[] {
   return found;
 }
 
+/** Fields of Step Functions' events that hold a run's input or output. */
+const RUN_DATA = /\$\.detail\.(input|output)\b|<aws\.events\.event(\.json)?>/;
+
+function eventFaults(stack: SynthesizedStack): string[] {
+  const found: string[] = [];
+  const named = (type: string, field: string, value: Value | undefined): Resource | undefined =>
+    resources(stack, type).find(([, { outputs }]) => outputs[field] === value)?.[1];
+  const permissions = resources(stack, "aws:lambda/permission:Permission");
+  for (const [name, { inputs }] of resources(stack, "aws:cloudwatch/eventTarget:EventTarget")) {
+    const rule = named("aws:cloudwatch/eventRule:EventRule", "name", inputs.rule);
+    const lambda = named("aws:lambda/function:Function", "arn", inputs.arn);
+    const transformer = JSON.stringify(inputs.inputTransformer ?? "$.detail.input");
+    const ofRuns = JSON.stringify(rule?.inputs.eventPattern ?? null).includes("aws.states");
+    if (!rule) {
+      found.push(`the target ${name} is for no rule of the stack`);
+    }
+    if (ofRuns && RUN_DATA.test(transformer)) {
+      found.push(`the target ${name} gets the input of runs`);
+    }
+    if (ofRuns && inputs.deadLetterConfig) {
+      found.push(`the target ${name} has dead letters, which would hold the input of runs`);
+    }
+    if (!lambda) {
+      continue;
+    }
+    const called = permissions.some(
+      ([, { inputs }]) =>
+        inputs.function === lambda.outputs.name && inputs.sourceArn === rule?.outputs.arn,
+    );
+    if (!called) {
+      found.push(`EventBridge may not call the function of the target ${name}`);
+    }
+    const retry = resources(
+      stack,
+      "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig",
+    ).find(([, { inputs }]) => inputs.functionName === lambda.outputs.name)?.[1];
+    const destination = retry?.inputs.destinationConfig as
+      { onFailure?: { destination?: Value } } | undefined;
+    if (!named("aws:sqs/queue:Queue", "arn", destination?.onFailure?.destination)) {
+      found.push(`events at which the function of the target ${name} fails are lost`);
+    }
+  }
+  return found;
+}
+
+function sizeFaults(stack: SynthesizedStack): string[] {
+  const found: string[] = [];
+  const check = (what: string, length: number, lengthMax: number): void => {
+    if (length > lengthMax) {
+      found.push(`${what} has ${length} characters, and AWS allows ${lengthMax}`);
+    }
+  };
+  for (const [type, field, lengthMax] of SIZES) {
+    for (const [name, { inputs }] of resources(stack, type)) {
+      check(`${type} ${name}: the ${field}`, text(inputs[field]).length, lengthMax);
+    }
+  }
+  for (const [name, { inputs }] of resources(stack, "aws:lambda/function:Function")) {
+    const { variables = {} } = inputs.environment as { variables?: Record<string, string> };
+    const bytes = Buffer.byteLength(Object.entries(variables).flat().join(""));
+    check(`the environment of ${name}`, bytes, ENVIRONMENT_BYTES_MAX);
+  }
+  for (const [name, { outputs }] of resources(stack, "aws:iam/role:Role")) {
+    const ofRole = (type: string): [string, Resource][] =>
+      resources(stack, type).filter(([, { inputs }]) => inputs.role === outputs.name);
+    const inline = ofRole("aws:iam/rolePolicy:RolePolicy").map(([, { inputs }]) =>
+      text(inputs.policy),
+    );
+    check(`the inline policies of ${name}`, inline.join("").length, INLINE_LENGTH_MAX);
+    const attached = ofRole("aws:iam/rolePolicyAttachment:RolePolicyAttachment").length;
+    if (attached > MANAGED_POLICIES_MAX) {
+      found.push(
+        `${name} has ${attached} managed policies, and AWS allows ${MANAGED_POLICIES_MAX}`,
+      );
+    }
+  }
+  for (const [, resource] of Object.values(stack.resources).flatMap(Object.entries<Resource>)) {
+    // With the longest path that a statement puts behind it.
+    check(
+      `the ARN ${text(resource.outputs.arn ?? "")}`,
+      text(resource.outputs.arn ?? "").length,
+      OWN_ARN_LENGTH_MAX - 40,
+    );
+  }
+  return found;
+}
+
 function monitoringFaults(stack: SynthesizedStack): string[] {
   const topics = resources(stack, "aws:sns/topic:Topic").map(([, { outputs }]) => outputs.arn);
   return resources(stack, "aws:cloudwatch/metricAlarm:MetricAlarm")
@@ -303,12 +449,18 @@ function monitoringFaults(stack: SynthesizedStack): string[] {
     .map(([name]) => `the alarm ${name} tells nobody`);
 }
 
+/** The token of a waiting task in the states language: the place of a secret, and none itself. */
+const TASK_TOKEN = /^\{% *\$states\.context\.Task\.Token *%\}$/;
+
 function secretFaults(value: Value, at: string): string[] {
   if (typeof value !== "object" || value === null) {
     return [];
   }
   return Object.entries(value).flatMap(([key, inner]) =>
-    SECRET_NAMES.test(key) && typeof inner === "string" && inner !== "[secret]"
+    SECRET_NAMES.test(key) &&
+    typeof inner === "string" &&
+    inner !== "[secret]" &&
+    !TASK_TOKEN.test(inner)
       ? [`${at}.${key} is a secret in plain text`]
       : secretFaults(inner, `${at}.${key}`),
   );

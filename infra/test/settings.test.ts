@@ -4,6 +4,7 @@ import { test } from "node:test";
 
 import * as pulumi from "@pulumi/pulumi";
 
+import { packageOf } from "../packages";
 import { FUNCTION_NAMES, readSettings } from "../settings";
 import { call, create } from "./mocks";
 import { configuration, project, stackValues, stacks } from "./project";
@@ -50,10 +51,11 @@ test("every setting is declared with a type, a description and a default", () =>
   }
 });
 
-test("every function of the workspace is one of the stack", () => {
+test("every function of the workspace is deployed, one of them twice", () => {
   const crates = fs.readdirSync("../functions");
   const functions = crates.filter((crate) => fs.existsSync(`../functions/${crate}/src/main.rs`));
-  assert.deepEqual(functions.sort(), [...FUNCTION_NAMES].sort());
+  assert.deepEqual(functions.sort(), [...new Set(FUNCTION_NAMES.map(packageOf))].sort());
+  assert.equal(FUNCTION_NAMES.length, functions.length + 1);
 });
 
 test("the defaults are a whole stack", async () => {
@@ -86,11 +88,12 @@ test("everything that is wrong is said at once, each with its place", async () =
       "athena-workflow:logRetentionDays: expected one of `1`, `3`, `5`, `7`, `14`, `30`, `60`, `90`, `120`, `150`, " +
         "`180`, `365`, `400`, `545`, `731`, `1096`, `1827`, `2192`, `2557`, `2922`, `3288`, `3653`, found `8`",
       "athena-workflow:functions[0].name: expected one of `query-loader`, `execute-single-query`, " +
-        "`results-gatherer`, `zip-s3-folder`, `extract-s3-key`, `file-transporter`, `job-api`, found `zip`",
+        "`execute-single-query-result`, `results-gatherer`, `zip-s3-folder`, `extract-s3-key`, `file-transporter`, `job-api`, found `zip`",
       "athena-workflow:functions[0].memoryMb: expected a whole number from 128 to 10240, found `64`",
       "athena-workflow:sources[0].bucket: expected the name of a bucket, found `Lake`",
       "athena-workflow:sources[1].bucket: expected the name of a bucket, found nothing",
-      "athena-workflow:sources[1].prefix: expected a prefix without `*`, `?` and a leading `/`, found `/x`",
+      "athena-workflow:sources[1].prefix: expected a prefix of at most 1024 characters without `*`, `?` " +
+        "and a leading `/`, found `/x`",
       "athena-workflow:secrets[0]: expected a name of secrets, which may end in `*`, found `*`",
       "athena-workflow:alarmEmails[0]: expected an e-mail address, found `nobody`",
     ],
@@ -152,7 +155,7 @@ test("a run-time value that EventBridge does not know is refused", async () => {
 
 test("settings that contradict each other are refused", async () => {
   await check({ protect: true, emptyBucketsOnRemoval: true }, [
-    "athena-workflow:emptyBucketsOnRemoval: can not be `true` while `protect` is",
+    "athena-workflow:emptyBucketsOnRemoval: cannot be `true` while `protect` is",
   ]);
   await check({ jwtIssuer: "https://login.acme.example/" }, [
     "athena-workflow:jwtAudience: needs an audience, because `jwtIssuer` is set",
@@ -185,13 +188,37 @@ test("the name of a stack fits into all names in it", async () => {
   }
 });
 
-test("a value for a setting that there is not, or of another type, is refused before the program runs", () => {
-  assert.throws(
-    () => configuration({ "athena-workflow:logLevl": "INFO" }),
-    /`athena-workflow:logLevl` is not declared/,
-  );
+test("a setting that there is not is refused, and one that is gone is explained", async () => {
+  await check({ queryWaitSeconds: 6, logLevl: "INFO" }, [
+    "athena-workflow:logLevl: is no setting. Pulumi.yaml lists them all. Remove it from Pulumi.dev.yaml.",
+    "athena-workflow:queryWaitSeconds: `queryWaitSeconds` is gone: queries are waited for by events. " +
+      "Remove it from Pulumi.dev.yaml.",
+  ]);
+});
+
+test("a value of another type is refused before the program runs", () => {
   assert.throws(
     () => configuration({ "athena-workflow:protect": "yes" }),
     /`athena-workflow:protect` is no boolean/,
+  );
+});
+
+test("lists that are too long for what AWS takes are refused", async () => {
+  const names = (count: number, length: number): string[] =>
+    Array.from({ length: count }, (_, index) => String(index).padEnd(length, "x"));
+  await check(
+    { databases: names(80, 100), workGroups: names(15, 100), secrets: names(90, 100) },
+    [],
+  );
+  await check(
+    { databases: names(200, 120), workGroups: names(20, 100), secrets: names(300, 100) },
+    [
+      "athena-workflow:sources: take with `databases` and `sourceKeyArns` 13 managed policies, and IAM attaches " +
+        "at most 10 to a role. Name fewer and shorter prefixes or whole buckets, or deploy a second stack.",
+      "athena-workflow:secrets: take with `secretKeyArns` 17 managed policies, and IAM attaches at most 10 to a " +
+        "role. Name several secrets by the beginning of their names and `*`.",
+      "athena-workflow:workGroups: take an event pattern of 2230 characters, and EventBridge allows 2048. " +
+        "Name fewer work groups.",
+    ],
   );
 });
