@@ -46,9 +46,9 @@ export function document(statements: (Grant | ResourceStatement)[]): pulumi.Outp
   return pulumi.jsonStringify({ Version: "2012-10-17", Statement: plain });
 }
 
-/** Tells whether the length of a resource is known before it is made. */
+/** Returns whether the length of a resource is known before anything is made. */
 export function isSized(resource: GrantedResource): resource is SizedArn {
-  // An output has no property of its own: it hands on those of the value to come.
+  // An output hands on the properties of the value to come, so it cannot be asked for one.
   return (
     typeof resource === "object" && !pulumi.Output.isInstance(resource) && "lengthMax" in resource
   );
@@ -264,7 +264,7 @@ export function writeQueryResults(results: aws.s3.Bucket, ...keys: string[]): Gr
   ];
 }
 
-/** What queries may read. */
+/** The data that queries may read. */
 export interface DataScope {
   databases: string[];
   sources: Source[];
@@ -308,7 +308,7 @@ export function readData(account: Account, scope: DataScope): Grant[] {
   return grants;
 }
 
-/** How long the prefixes of one condition may be, so that its statement fits into a policy. */
+/** The characters of the prefixes in one condition, so that its statement fits into a policy. */
 const PREFIXES_LENGTH_MAX = 3_000;
 
 /**
@@ -463,7 +463,7 @@ export function invoke(functions: aws.lambda.Function[]): Grant {
   );
 }
 
-/** What Step Functions needs to hand its log over. */
+/** Hands the log of Step Functions over. */
 export const deliverLogs: Grant = allow(
   "DeliverLogs",
   [

@@ -5,7 +5,7 @@ import { type Fields, type Report, anyFields } from "./reading";
 /** A job as it stands in the settings: the fields that the stack knows may be left out. */
 export type Job = Fields;
 
-/** What EventBridge Scheduler puts in the place of each when the schedule fires. */
+/** The context attributes, which EventBridge Scheduler replaces when the schedule fires. */
 const CONTEXT_ATTRIBUTES = [
   "<aws.scheduler.schedule-arn>",
   "<aws.scheduler.scheduled-time>",

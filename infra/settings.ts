@@ -34,7 +34,7 @@ export const FUNCTION_NAMES = [
 
 export type FunctionName = (typeof FUNCTION_NAMES)[number];
 
-/** What a stack changes of one function. */
+/** Changes of one function. */
 export interface FunctionOverride {
   name: FunctionName;
   memoryMb: number | undefined;
@@ -47,7 +47,7 @@ export interface Source {
   prefix: string;
 }
 
-/** When which job runs. */
+/** A job and the times at which it runs. */
 export interface ScheduledJob {
   name: string;
   description: string;
@@ -108,7 +108,7 @@ const stackName = text(
   "1 to 18 small letters, digits and `-`, the first of them no `-`",
 );
 
-/** What CloudWatch Logs takes as a retention. */
+/** The retentions that CloudWatch Logs takes. */
 const RETENTION_DAYS = [
   1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288,
   3653,

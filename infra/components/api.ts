@@ -3,7 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 
 import { type LogKeeping, logGroup } from "./log-group";
 
-/** Who may call the API: whom IAM lets, or who brings a token of an issuer. */
+/** The callers of the API: those that IAM allows, or those with a token of an issuer. */
 export type Authorization = "iam" | { issuer: string; audience: string[]; scopes: string[] };
 
 export interface ApiArgs {
@@ -15,7 +15,7 @@ export interface ApiArgs {
   logs: LogKeeping;
 }
 
-/** What the access log says of a request: nothing of its body or its headers. */
+/** The fields of the access log: none of the body or the headers of a request. */
 const ACCESS_LOG = {
   requestId: "$context.requestId",
   requestTime: "$context.requestTime",

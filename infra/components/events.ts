@@ -19,16 +19,16 @@ interface Wake {
   description: string;
   pattern: object;
   inputPaths: Record<string, string>;
-  /** What the function gets. EventBridge puts quotes round texts itself, and none round numbers. */
+  /** The payload of the call. EventBridge itself quotes texts and leaves numbers as they are. */
   inputTemplate: string;
-  /** How long EventBridge tries to call the function. */
+  /** The time for which EventBridge tries to call the function. */
   ageSecondsMax: number;
   deadLetters?: aws.sqs.Queue;
 }
 
 const HOUR = 3600;
 
-/** How often EventBridge tries within the age of an event; its own default. */
+/** The tries within that time: the default of EventBridge. */
 const RETRIES_MAX = 185;
 
 /**

@@ -1,13 +1,13 @@
 import * as aws from "@pulumi/aws";
 import * as pulumi from "@pulumi/pulumi";
 
-/** How the logs of a stack are kept. */
+/** The key and the retention of the logs of a stack. */
 export interface LogKeeping {
   key: aws.kms.Key;
   retentionDays: number;
 }
 
-/** A log group that `keeping` describes, called `path`. */
+/** Creates a log group called `path`. */
 export function logGroup(
   name: string,
   path: string,

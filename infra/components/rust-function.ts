@@ -5,7 +5,7 @@ import { type Grant, document, sendTo, trace, trustLambda, useNetwork, writeLogs
 import { pack, refuseTooMany } from "../policies";
 import { type LogKeeping, logGroup } from "./log-group";
 
-/** What all functions of a stack have in common. */
+/** The settings that all functions of a stack share. */
 export interface FunctionDefaults {
   architecture: "x86_64" | "arm64";
   logLevel: string;
@@ -20,7 +20,7 @@ export interface RustFunctionArgs {
   code: pulumi.asset.Archive;
   memoryMb: number;
   timeoutSeconds: number;
-  /** How many may run at once; as many as the account has room for, if not given. */
+  /** The calls that may run at once; if not given, the account is the limit. */
   reservedConcurrency: number | undefined;
   environment: Record<string, pulumi.Input<string>>;
   /** Its permissions, besides writing its log and its traces. */

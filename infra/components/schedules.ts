@@ -16,7 +16,7 @@ export interface SchedulesArgs {
   enabled: boolean;
 }
 
-/** How long a start is tried again. A run that starts later than that is none that anyone waits for. */
+/** The time for which a start is tried again. Nobody waits for a run that starts later than that. */
 const START_AGE_SECONDS_MAX = 3600;
 const START_RETRIES_MAX = 10;
 

@@ -5,14 +5,14 @@ import { document, onlyOverTls } from "../grants";
 
 export interface StorageArgs {
   key: aws.kms.Key;
-  /** How long what a run writes is kept. */
+  /** The days that the objects of runs are kept. */
   resultsRetentionDays: number;
   protect: boolean;
-  /** Whether the buckets go with the stack even if there are objects in them. */
+  /** Whether the removal of the stack also removes objects in its buckets. */
   emptyOnRemoval: boolean;
 }
 
-/** How objects go by themselves. */
+/** The removal of objects by S3 itself. */
 interface Lifecycle {
   /** The beginning of their keys. */
   prefix: string;

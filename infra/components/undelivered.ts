@@ -5,7 +5,7 @@ import * as pulumi from "@pulumi/pulumi";
 const RETENTION_DAYS_MAX = 14;
 
 /**
- * A queue for what could not be delivered, encrypted with the key of SQS.
+ * Creates a queue for what could not be delivered, encrypted with the key of SQS.
  *
  * The stack's key would have to let in the services that send to it, and nothing that is sent is a
  * secret.

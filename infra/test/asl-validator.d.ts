@@ -1,5 +1,5 @@
 declare module "asl-validator" {
-  /** What is wrong with a state machine. */
+  /** The faults of a state machine. */
   function validate(definition: unknown): { isValid: boolean; errors: unknown[] };
   export = validate;
 }

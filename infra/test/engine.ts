@@ -28,10 +28,10 @@ export interface Registered {
   inputs: Record<string, unknown>;
 }
 
-/** How a run of the program ended. */
+/** The end of a run of the program. */
 export interface Run {
   exitCode: number | null;
-  /** What the program told its user, beyond its progress. */
+  /** The messages of the program to its user, without those of its progress. */
   messages: string[];
   registered: Registered[];
 }

@@ -22,7 +22,7 @@ const stack = synthesize("dev", {
   "athena-workflow:sources": sources,
 });
 
-/** Everything that the role of a function may do: actions, resource and condition in one text each. */
+/** Returns the rights of a role: an action, a resource and a condition in each text. */
 function rights(stack: SynthesizedStack, role: string): string[] {
   const attached = resources(stack, "aws:iam/rolePolicyAttachment:RolePolicyAttachment")
     .filter(([, { inputs }]) => inputs.role === role)

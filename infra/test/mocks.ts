@@ -1,4 +1,4 @@
-/** What AWS would answer: made up, and the same on every machine. */
+/** The answers of AWS: made up, and the same on every machine. */
 
 export const ACCOUNT = "000000000000";
 
@@ -6,7 +6,7 @@ type State = Record<string, unknown>;
 
 export interface Created {
   id: string;
-  /** What the resource has beyond what it was asked for. */
+  /** The outputs of the resource beyond its inputs. */
   state: State;
 }
 
@@ -20,7 +20,7 @@ interface Asked {
 const arn = (service: string, region: string, resource: string): string =>
   `arn:aws:${service}:${region}:${ACCOUNT}:${resource}`;
 
-/** What comes back for a resource of each type that the stack has, and for no other. */
+/** The outputs of a resource, for each type that the stack has and for no other. */
 const TYPES: Record<string, (name: string, region: string, inputs: State) => Created> = {
   "aws:apigatewayv2/api:Api": (name, region) => ({
     id: name,

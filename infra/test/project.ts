@@ -5,7 +5,7 @@ import * as path from "node:path";
 
 import { parse } from "yaml";
 
-/** Where Pulumi.yaml is; tests run in infra/. */
+/** The directory of Pulumi.yaml; tests run in infra/. */
 export const ROOT = "..";
 
 type Type = "string" | "integer" | "boolean" | "array" | "object";

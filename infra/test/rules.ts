@@ -56,6 +56,12 @@ const SIZES: [type: string, field: string, charactersMax: number][] = [
   ["aws:sfn/stateMachine:StateMachine", "definition", 1_048_576],
 ];
 
+/**
+ * The characters by which ARNs are longer elsewhere: with a stack's longest name, the longest
+ * partition and region, and Pulumi's ending.
+ */
+const LONGER_NAMES = 15 + 7 + 5 + 8;
+
 /** The bytes of a function's variables: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html */
 const ENVIRONMENT_BYTES_MAX = 4_096;
 
@@ -121,7 +127,7 @@ export function policyDocuments(stack: SynthesizedStack): PolicyDocument[] {
   );
 }
 
-/** Everything that breaks a rule, as a sentence each. */
+/** Returns the breaches of rules, as a sentence each. */
 export function faults(stack: SynthesizedStack): string[] {
   return [
     ...policyDocuments(stack).flatMap(policyFaults),
@@ -428,13 +434,12 @@ function sizeFaults(stack: SynthesizedStack): string[] {
       );
     }
   }
-  for (const [, resource] of Object.values(stack.resources).flatMap(Object.entries<Resource>)) {
-    // With the longest path that a statement puts behind it.
-    check(
-      `the ARN ${text(resource.outputs.arn ?? "")}`,
-      text(resource.outputs.arn ?? "").length,
-      OWN_ARN_LENGTH_MAX - 40,
-    );
+  const granted = policyDocuments(stack)
+    .filter(({ kind }) => kind === "permissions")
+    .flatMap(({ document }) => document.Statement.flatMap(({ Resource = [] }) => Resource))
+    .filter((arn) => arn.includes(`${stack.project}-${stack.stack}`));
+  for (const arn of new Set(granted)) {
+    check(`the ARN ${arn}`, arn.length, OWN_ARN_LENGTH_MAX - LONGER_NAMES);
   }
   return found;
 }

@@ -102,7 +102,7 @@ test("everything that is wrong is said at once, each with its place", async () =
 
 const NIGHTLY = { name: "nightly", expression: "cron(0 2 * * ? *)", job: { query_names: ["q"] } };
 
-test("a schedule that can not be is refused", async () => {
+test("an impossible schedule is refused", async () => {
   await check({ schedules: [NIGHTLY] }, []);
   await check(
     {

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { stacks } from "./project";
 import { SECRET_SIGNATURE, plain, stackFile } from "./synth";
 
-/** What `npm run synth` would write, without writing it. A process makes one stack. */
+/** Returns what `npm run synth` would write, without writing it. A process makes one stack. */
 function synthesized(stack: string): string {
   return execFileSync(process.execPath, ["build/test/write-synth.js", stack, "-"], {
     encoding: "utf8",

@@ -15,9 +15,9 @@ export type Value = null | boolean | number | string | Value[] | { [key: string]
 export interface Resource {
   /** AWS's id. */
   id: string;
-  /** What it is asked to be. A text that holds JSON stands as that JSON. */
+  /** The properties that it is given. A text that holds JSON stands as that JSON. */
   inputs: Record<string, Value>;
-  /** What it has beyond that: its ARN, and its name in AWS. */
+  /** The properties that AWS adds: its ARN, and its name in AWS. */
   outputs: Record<string, Value>;
   /** The type and the name of what it belongs to. */
   parent: string;
@@ -45,10 +45,10 @@ interface RegisterRequest {
 
 type Register = (request: RegisterRequest, callback: unknown) => Promise<void>;
 
-/** How a secret stands in what Pulumi hands to its mocks. */
+/** The mark of a secret in what Pulumi hands to its mocks. */
 export const SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d";
 
-/** Where the checked-in form of a stack is. */
+/** Returns the file of the checked-in form of a stack. */
 export function stackFile(stack: string): string {
   return path.join("stacks", `${stack}.json`);
 }

@@ -42,7 +42,7 @@ test("a placeholder without a value and a value without a placeholder are errors
   assert.throws(() => fill('{"a": "${A}"}', { A: "1", C: "2" }), /no placeholder for `C`/);
 });
 
-/** What LoadQueries hands to its function as the start and the job of a run with this input. */
+/** Returns the start and the job that LoadQueries hands to its function for a run with this input. */
 async function loaded(input: unknown): Promise<unknown[]> {
   const { started_at = "", job = "" } =
     definitions("dev")[0]?.States.LoadQueries?.Arguments?.Payload ?? {};
