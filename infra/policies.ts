@@ -1,4 +1,4 @@
-/** The sizes that IAM allows, and how a role's statements are spread over policies of these sizes. */
+/** The sizes that IAM allows, and a role's statements spread over policies of these sizes. */
 
 import * as pulumi from "@pulumi/pulumi";
 
@@ -73,15 +73,13 @@ function fitting(grant: Grant, resources: GrantedResource[], room: number): numb
   return count;
 }
 
-/** The length of a statement in a document, with the comma before it. */
+/** Returns the length of a statement in a document, with the comma before it. */
 function lengthOf(grant: Grant): number {
-  return [...grant.Resource.map(lengthOfResource)].reduce(
-    (sum, length) => sum + length,
-    JSON.stringify({ ...grant, Resource: [] }).length + 1,
-  );
+  const rest = JSON.stringify({ ...grant, Resource: [] }).length + 1;
+  return grant.Resource.map(lengthOfResource).reduce((sum, length) => sum + length, rest);
 }
 
-/** The length of a resource in a statement, with its quotes and its comma. */
+/** Returns the length of a resource in a statement, with its quotes and its comma. */
 function lengthOfResource(resource: GrantedResource): number {
   if (isSized(resource)) {
     return resource.lengthMax + 3;
@@ -89,7 +87,12 @@ function lengthOfResource(resource: GrantedResource): number {
   return (typeof resource === "string" ? resource.length : OWN_ARN_LENGTH_MAX) + 3;
 }
 
-/** Refuses more managed policies than a role takes. Settings are checked before; this is the net. */
+/**
+ * Refuses more managed policies than a role takes. The settings are checked first, each list for
+ * itself; this is the net for all of them together.
+ *
+ * @throws pulumi.RunError that says how many they are.
+ */
 export function refuseTooMany(role: string, { managed }: Packed): void {
   if (managed.length > MANAGED_POLICIES_MAX) {
     throw new pulumi.RunError(

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { anyAccount } from "../account";
 import { type Grant, readData } from "../grants";
-import { pack } from "../policies";
+import { pack, refuseTooMany } from "../policies";
 import { stackValues } from "./project";
 import { faults, policyDocuments, resources } from "./rules";
 import { type SynthesizedStack, synthesize } from "./synth";
@@ -44,7 +44,7 @@ test("a stack over a large data lake keeps all rules", async () => {
   assert.deepEqual(faults(await stack), []);
 });
 
-test("the function that starts queries waits for all its policies", async () => {
+test("a role whose own policy has no room gets managed ones", async () => {
   const names = resources(await stack, "aws:iam/policy:Policy").map(([name]) => name);
   const role = "athena-workflow-dev-execute-single-query";
   assert.deepEqual(names, [`${role}-1`, `${role}-2`]);
@@ -126,5 +126,9 @@ test("statements are split by their resources, and none is lost", () => {
     all.flatMap(({ Resource }) => Resource),
     grants.flatMap(({ Resource }) => Resource),
   );
+  const many = { inline: [], managed: Array.from({ length: 11 }, () => []) };
+  assert.throws(() => {
+    refuseTooMany("reader", many);
+  }, /the role `reader` would take 11 managed policies, and IAM attaches at most 10/);
   assert.throws(() => pack([grant("x".repeat(7_000), 1)], 0), /fits into no policy/);
 });
