@@ -3,12 +3,16 @@
 //! Every function here blocks. A change is made in this order, so that the store may be stopped
 //! at any point: the body is complete in a temporary file; the record, which names that file, is
 //! moved into place (from here on the change has happened); the body is moved into place. A
-//! store that is opened finds the moves that were not made and makes them.
+//! store that is opened finds the moves that were not made and makes them. Versions that are
+//! replaced are [`history`].
 
+mod history;
 mod load;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod uploads;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,16 +20,20 @@ use std::io::{self, Read as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+pub(crate) use history::{History, Past};
+pub(crate) use settings::{Settings, Versioning};
 pub(crate) use uploads::{CompletedPart, Completion, NewUpload, Part, Upload};
+pub(crate) use versions::{Deleted, ListedVersion, VersionQuery};
 
 use crate::StoreError;
 use crate::condition::WriteCondition;
-use crate::digest::Checksum;
+use crate::digest::{Checksum, random_etag};
 use crate::entry::{Entry, Headers, PartSummary};
 use crate::error::Doing as _;
 use crate::layout::BucketLayout;
 use crate::listing::{Page, Query, page};
 use crate::staged::Staged;
+use crate::version::VersionId;
 
 /// A bucket.
 pub(crate) struct Bucket {
@@ -39,8 +47,23 @@ pub(crate) struct Bucket {
 #[derive(Default)]
 struct Index {
     deleted: bool,
+    settings: Settings,
+    /// The ordinal of the version that was written last.
+    ordinal: u64,
+    /// The current objects.
     objects: BTreeMap<String, Arc<Entry>>,
+    /// Older versions and delete markers. Never an empty one.
+    history: BTreeMap<String, History>,
     uploads: BTreeMap<String, Upload>,
+}
+
+/// The fate of the object that a write replaced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Replaced {
+    /// There was none, or it was overwritten.
+    Gone,
+    /// It is an older version now.
+    Kept,
 }
 
 /// An object that is about to be.
@@ -48,6 +71,8 @@ pub(crate) struct NewObject {
     pub(crate) key: String,
     pub(crate) headers: Headers,
     pub(crate) tags: BTreeMap<String, String>,
+    /// Whether it is written under SSE-KMS, whose entity tags are no digests.
+    pub(crate) kms: bool,
     /// The MD5 of the body unless it is given.
     pub(crate) etag: Option<String>,
     /// The body's own unless it is given.
@@ -62,6 +87,7 @@ impl NewObject {
             key: key.into(),
             headers,
             tags: BTreeMap::new(),
+            kms: false,
             etag: None,
             checksum: None,
             parts: Vec::new(),
@@ -96,9 +122,9 @@ impl Bucket {
     /// Removes the bucket if it holds no object. Files that are not the store's stay.
     pub(crate) fn remove(&self) -> Result<(), StoreError> {
         let mut index = self.lock()?;
-        if !index.objects.is_empty() {
-            let objects = index.objects.len();
-            return Err(StoreError::BucketNotEmpty { bucket: self.name.clone(), objects });
+        let versions = index.objects.len() + index.history.values().map(Vec::len).sum::<usize>();
+        if versions > 0 {
+            return Err(StoreError::BucketNotEmpty { bucket: self.name.clone(), versions });
         }
         let marker = self.layout.marker();
         fs::remove_file(&marker).doing("deleting", &marker)?;
@@ -130,13 +156,21 @@ impl Bucket {
         let current = index.objects.get(&new.key).cloned();
         condition.check(&self.name, &new.key, current.as_deref())?;
         let seal = staged.seal().doing("writing", staged.path())?;
-        let etag = new.etag.or_else(|| seal.digest.as_ref()?.etag());
+        let etag = if new.kms && new.parts.is_empty() {
+            Some(random_etag())
+        } else {
+            new.etag.or_else(|| seal.digest.as_ref()?.etag())
+        };
         let checksum = new.checksum.or_else(|| seal.digest?.checksum);
+        index.ordinal += 1;
         let entry = Entry {
             place: self.layout.place_for(&new.key, current.as_deref()),
             key: new.key,
             size_bytes: seal.size_bytes,
             etag: etag.unwrap_or_default(),
+            version: index.settings.versioning.next_version(),
+            ordinal: index.ordinal,
+            kms: new.kms,
             modified: seal.modified,
             staged: seal.id,
             checksum,
@@ -144,31 +178,84 @@ impl Bucket {
             headers: new.headers,
             tags: new.tags,
         };
-        self.write(&entry)?;
-        let path = self.layout.body(&entry.key, entry.place);
-        if let Err(error) = staged.move_to(&path).doing("writing", &path) {
-            self.undo(&entry.key, current.as_deref());
-            return Err(error);
-        }
-        if let Some(before) = current.filter(|before| before.place != entry.place) {
-            self.remove_body(&before)?;
-        }
+        let replaced = match self.replace(&entry, staged, current.as_deref()) {
+            Ok(replaced) => replaced,
+            Err(error) => {
+                self.undo(&entry, current.as_deref());
+                return Err(error);
+            }
+        };
+        index.disturb_uploads(&entry.key);
         let entry = Arc::new(entry);
         index.objects.insert(entry.key.clone(), Arc::clone(&entry));
+        if entry.version.is_null() {
+            self.remove_past(index, &entry.key, &VersionId::Null)?;
+        }
+        if let Some(older) = current.filter(|_| replaced == Replaced::Kept) {
+            index.history.entry(older.key.clone()).or_default().push(Past::Object(older));
+        }
         Ok(entry)
     }
 
-    /// Opens an object for reading. What was opened can be read to its end, whatever happens to
-    /// the object meanwhile.
-    pub(crate) fn open(&self, key: &str) -> Result<(File, Arc<Entry>), StoreError> {
+    /// Puts a written body in the place of the current object, which is kept if it is another
+    /// version.
+    fn replace(
+        &self,
+        entry: &Entry,
+        staged: Staged,
+        current: Option<&Entry>,
+    ) -> Result<Replaced, StoreError> {
+        let path = self.layout.body(&entry.key, entry.place);
+        let kept = current.filter(|current| current.version != entry.version);
+        let mut replaced = Replaced::Gone;
+        if let Some(older) = kept {
+            self.layout.retire_record(older)?;
+        }
+        self.write(entry)?;
+        if let Some(older) = kept
+            && self.layout.retire_body(older)?
+        {
+            replaced = Replaced::Kept;
+        }
+        staged.move_to(&path).doing("writing", &path)?;
+        if let Some(before) = current
+            && kept.is_none()
+            && before.place != entry.place
+        {
+            self.remove_body(before)?;
+        }
+        Ok(replaced)
+    }
+
+    /// Opens the current object, or a version of it, for reading. What was opened can be read to
+    /// its end, whatever happens to the object meanwhile.
+    pub(crate) fn open(
+        &self,
+        key: &str,
+        version: Option<&VersionId>,
+    ) -> Result<(File, Arc<Entry>), StoreError> {
         let mut index = self.lock()?;
-        let entry = index.objects.get(key).cloned().ok_or_else(|| self.no_such_key(key))?;
-        let path = self.layout.body(key, entry.place);
+        let current = index.objects.get(key).filter(|e| version.is_none_or(|v| *v == e.version));
+        if let Some(entry) = current.cloned() {
+            return self.open_current(&mut index, &entry);
+        }
+        match version {
+            Some(version) => self.open_past(&index, key, version),
+            None => Err(self.no_such_key(&index, key)),
+        }
+    }
+
+    fn open_current(
+        &self,
+        index: &mut Index,
+        entry: &Arc<Entry>,
+    ) -> Result<(File, Arc<Entry>), StoreError> {
+        let path = self.layout.body(&entry.key, entry.place);
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.forget(&mut index, key)?;
-                return Err(self.no_such_key(key));
+                self.notice_removal(index, entry)?;
+                return Err(self.no_such_key(index, &entry.key));
             }
             Err(source) => {
                 return Err(StoreError::Io { doing: "opening", path, source });
@@ -176,46 +263,24 @@ impl Bucket {
         };
         let metadata = file.metadata().doing("reading", &path)?;
         let Some(changed) = entry.after_change(&metadata).doing("reading", &path)? else {
-            return Ok((file, entry));
+            return Ok((file, Arc::clone(entry)));
         };
         self.write(&changed)?;
         let changed = Arc::new(changed);
-        index.objects.insert(key.to_owned(), Arc::clone(&changed));
+        index.objects.insert(entry.key.clone(), Arc::clone(&changed));
         Ok((file, changed))
     }
 
-    /// Reads an object into memory.
-    pub(crate) fn read(&self, key: &str) -> Result<Vec<u8>, StoreError> {
-        let (mut file, entry) = self.open(key)?;
-        let mut bytes = Vec::new();
-        let path = self.layout.body(key, entry.place);
-        file.read_to_end(&mut bytes).doing("reading", &path)?;
-        Ok(bytes)
-    }
-
-    /// Deletes an object. One that is not there is deleted already.
-    pub(crate) fn delete(&self, key: &str, condition: &WriteCondition) -> Result<(), StoreError> {
-        let mut index = self.lock()?;
-        let Some(entry) = index.objects.get(key).cloned() else {
-            return Ok(());
-        };
-        condition.check(&self.name, key, Some(&entry))?;
-        self.remove_body(&entry)?;
-        self.forget(&mut index, key)
-    }
-
-    /// Replaces an object's tags.
-    pub(crate) fn set_tags(
+    /// Reads the current object into memory, or a version of it.
+    pub(crate) fn read(
         &self,
         key: &str,
-        tags: BTreeMap<String, String>,
-    ) -> Result<(), StoreError> {
-        let mut index = self.lock()?;
-        let entry = index.objects.get(key).ok_or_else(|| self.no_such_key(key))?;
-        let tagged = Entry { tags, ..Entry::clone(entry) };
-        self.write(&tagged)?;
-        index.objects.insert(key.to_owned(), Arc::new(tagged));
-        Ok(())
+        version: Option<&VersionId>,
+    ) -> Result<Vec<u8>, StoreError> {
+        let (mut file, _) = self.open(key, version)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).doing("reading", std::path::Path::new(key))?;
+        Ok(bytes)
     }
 
     /// A page of the bucket's objects.
@@ -236,15 +301,23 @@ impl Bucket {
         self.layout.write_record(&self.layout.record(&entry.key), entry)
     }
 
-    fn undo(&self, key: &str, before: Option<&Entry>) {
-        let undone = if let Some(before) = before {
-            self.write(before)
-        } else {
-            let record = self.layout.record(key);
-            fs::remove_file(&record).doing("deleting", &record)
+    /// Takes back a change that failed halfway.
+    fn undo(&self, entry: &Entry, before: Option<&Entry>) {
+        let undone = match before {
+            Some(before) if before.version != entry.version => self.layout.restore(before),
+            Some(before) => self.write(before),
+            None => {
+                let record = self.layout.record(&entry.key);
+                match fs::remove_file(&record) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        Err(error).doing("deleting", &record)
+                    }
+                    _ => Ok(()),
+                }
+            }
         };
         if let Err(error) = undone {
-            tracing::error!(%error, object.key = key, "a failed write could not be undone");
+            tracing::error!(%error, object.key = entry.key, "a failed write could not be undone");
         }
     }
 
@@ -268,7 +341,12 @@ impl Bucket {
         fs::remove_file(&record).doing("deleting", &record)
     }
 
-    fn no_such_key(&self, key: &str) -> StoreError {
-        StoreError::NoSuchKey { bucket: self.name.clone(), key: key.to_owned() }
+    fn no_such_key(&self, index: &Index, key: &str) -> StoreError {
+        let newest = index.history.get(key).and_then(|history| history.last());
+        StoreError::NoSuchKey {
+            bucket: self.name.clone(),
+            key: key.to_owned(),
+            delete_marker: newest.map(|past| past.version().to_string()),
+        }
     }
 }

@@ -31,12 +31,21 @@ pub(crate) enum WriteCondition {
     Always,
     /// `If-None-Match: *`: only if there is no object of this key.
     Absent,
-    /// `If-Match`: only over this object.
-    Matches(Tag),
+    /// `If-Match`: only over the object with this unquoted tag.
+    Matches(String),
 }
 
 impl WriteCondition {
-    /// Whether the write may replace `current`.
+    /// Returns the header that states the condition, if there is one.
+    pub(crate) fn header(&self) -> Option<&'static str> {
+        match self {
+            Self::Always => None,
+            Self::Absent => Some("If-None-Match"),
+            Self::Matches(_) => Some("If-Match"),
+        }
+    }
+
+    /// Fails unless the write may replace `current`, where `None` stands for a delete marker, too.
     pub(crate) fn check(
         &self,
         bucket: &str,
@@ -48,9 +57,10 @@ impl WriteCondition {
             (Self::Always, _) | (Self::Absent, None) => Ok(()),
             (Self::Absent, Some(_)) => Err(failed("If-None-Match")),
             (Self::Matches(_), None) => {
-                Err(StoreError::NoSuchKey { bucket: bucket.to_owned(), key: key.to_owned() })
+                let (bucket, key) = (bucket.to_owned(), key.to_owned());
+                Err(StoreError::NoSuchKey { bucket, key, delete_marker: None })
             }
-            (Self::Matches(tag), Some(entry)) if tag.matches(entry) => Ok(()),
+            (Self::Matches(etag), Some(entry)) if *etag == entry.etag => Ok(()),
             (Self::Matches(_), Some(_)) => Err(failed("If-Match")),
         }
     }
@@ -180,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_write_on_condition_that_the_object_is_the_same_needs_an_object() {
-        let condition = WriteCondition::Matches(Tag::Exactly("tag".to_owned()));
+        let condition = WriteCondition::Matches("tag".to_owned());
         assert!(condition.check("b", "k", Some(&entry())).is_ok());
         assert!(matches!(condition.check("b", "k", None), Err(StoreError::NoSuchKey { .. })));
     }

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Checksum, etag_of_origin};
+use crate::version::VersionId;
 
 /// What a client is told of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,16 +19,26 @@ pub struct ObjectInfo {
     pub size_bytes: u64,
     /// The entity tag, unquoted.
     pub etag: String,
+    /// The id of this version. `None` if it was written while its bucket was not versioned.
+    pub version_id: Option<String>,
     /// When it was written.
     pub last_modified: SystemTime,
 }
 
-/// The record of an object, kept in a file of its own.
+/// The record of a version of an object, kept in a file of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) size_bytes: u64,
     pub(crate) etag: String,
+    #[serde(default, skip_serializing_if = "VersionId::is_null")]
+    pub(crate) version: VersionId,
+    /// The bucket's count of versions when this one was written: of two, the later one has more.
+    #[serde(default)]
+    pub(crate) ordinal: u64,
+    /// Whether the object was written under SSE-KMS.
+    #[serde(default)]
+    pub(crate) kms: bool,
     /// Modification time of the body's file. A file that has another one was changed by someone
     /// else.
     pub(crate) modified: SystemTime,
@@ -83,6 +94,9 @@ impl Default for Entry {
             key: String::new(),
             size_bytes: 0,
             etag: String::new(),
+            version: VersionId::Null,
+            ordinal: 0,
+            kms: false,
             modified: UNIX_EPOCH,
             place: Place::Hidden,
             staged: String::new(),
@@ -101,27 +115,34 @@ impl Entry {
             key: self.key.clone(),
             size_bytes: self.size_bytes,
             etag: self.etag.clone(),
+            version_id: self.version.issued().map(str::to_owned),
             last_modified: self.modified,
         }
     }
 
-    /// Whether the tag is the MD5 of the body.
+    /// Returns whether the tag is the MD5 of the body.
     pub(crate) fn etag_is_md5(&self) -> bool {
-        !self.etag.contains('-')
+        !self.kms && !self.etag.contains('-')
     }
 
     /// The record of the same object after its file was changed behind the store's back, or
     /// `None` if it was not. The new tag is made without reading the file and looks like a
-    /// multipart one, so that no client takes it for the MD5 of the body.
+    /// multipart one, so that no client takes it for the MD5 of the body. A version that has an
+    /// id gets another one: its bytes are gone, and whoever pinned them must learn of it.
     pub(crate) fn after_change(&self, file: &Metadata) -> io::Result<Option<Self>> {
         let (size_bytes, modified) = (file.len(), file.modified()?);
         if size_bytes == self.size_bytes && modified == self.modified {
             return Ok(None);
         }
+        let version = match self.version {
+            VersionId::Null => VersionId::Null,
+            VersionId::Issued(_) => VersionId::issue(),
+        };
         let origin = format!("{size_bytes} {:?}", modified.duration_since(UNIX_EPOCH));
         Ok(Some(Self {
             size_bytes,
             modified,
+            version,
             etag: format!("{}-1", etag_of_origin(&origin)),
             checksum: None,
             parts: Vec::new(),

@@ -29,12 +29,12 @@ pub enum StoreError {
         bucket: String,
     },
     /// Only an empty bucket can be deleted.
-    #[error("deleting bucket `{bucket}`: it holds {objects} objects")]
+    #[error("deleting bucket `{bucket}`: it holds {versions} versions of objects")]
     BucketNotEmpty {
         /// The bucket.
         bucket: String,
-        /// How many objects it holds.
-        objects: usize,
+        /// How many versions of objects it holds, with delete markers.
+        versions: usize,
     },
     /// The key is empty or too long.
     #[error("a key has 1 to {KEY_BYTES_MAX} bytes, this one has {bytes}")]
@@ -49,10 +49,42 @@ pub enum StoreError {
         bucket: String,
         /// The key.
         key: String,
+        /// The id of the delete marker that hides the older versions, if there is one.
+        delete_marker: Option<String>,
+    },
+    /// There is no such version of the object, or not any more.
+    #[error("object `{key}` has no version `{version_id}`")]
+    NoSuchVersion {
+        /// The key.
+        key: String,
+        /// The id.
+        version_id: String,
+    },
+    /// No version has an id like this.
+    #[error("`{version_id}` is not the id of a version")]
+    InvalidVersionId {
+        /// The id as given.
+        version_id: String,
+    },
+    /// The version is a delete marker, which can only be deleted.
+    #[error("version `{version_id}` of `{key}` is a delete marker")]
+    IsDeleteMarker {
+        /// The key.
+        key: String,
+        /// The id of the marker.
+        version_id: String,
     },
     /// The condition of a conditional request does not hold.
     #[error("`{condition}` does not hold for `{key}`")]
     PreconditionFailed {
+        /// The key.
+        key: String,
+        /// The header that states the condition.
+        condition: &'static str,
+    },
+    /// The object was written or deleted while the upload that is to replace it went on.
+    #[error("`{condition}` cannot be decided for `{key}`: it changed during the upload")]
+    ConditionalConflict {
         /// The key.
         key: String,
         /// The header that states the condition.
@@ -64,7 +96,7 @@ pub enum StoreError {
         /// The upload.
         upload_id: String,
     },
-    /// The upload is being completed and can not be changed now.
+    /// The upload is being completed and cannot be changed now.
     #[error("multipart upload `{upload_id}` is being completed")]
     UploadBusy {
         /// The upload.

@@ -5,8 +5,10 @@
 //! .s3/lock                            held while a store has the directory open
 //! .s3/staging/<id>                    bodies and records that are being written
 //! .s3/buckets/<bucket>/bucket         makes the bucket exist; its time is when it was created
+//! .s3/buckets/<bucket>/settings       its settings, if they are not the usual ones
 //! .s3/buckets/<bucket>/objects/<sha>  records of objects, by the SHA-256 of their key
-//! .s3/buckets/<bucket>/bodies/<sha>   bodies that can not be below the bucket's folder
+//! .s3/buckets/<bucket>/bodies/<sha>   bodies that cannot be below the bucket's folder
+//! .s3/buckets/<bucket>/versions/<sha>/  older versions: `<id>` with `<id>.body`, `<id>.marker`
 //! .s3/buckets/<bucket>/uploads/<id>/  multipart uploads: `upload`, and `<part>` with `<part>.<id>`
 //! ```
 //!
@@ -89,6 +91,19 @@ impl BucketLayout {
 
     pub(crate) fn bodies(&self) -> PathBuf {
         self.state.join("bodies")
+    }
+
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.state.join("settings")
+    }
+
+    pub(crate) fn versions(&self) -> PathBuf {
+        self.state.join("versions")
+    }
+
+    /// The folder of a key's older versions and delete markers.
+    pub(crate) fn versions_of(&self, key: &str) -> PathBuf {
+        self.versions().join(file_name_for(key))
     }
 
     pub(crate) fn uploads(&self) -> PathBuf {

@@ -5,10 +5,13 @@
 //! [`s3s`] crate's; what an operation means is here.
 //!
 //! An object is a plain file under its bucket's folder where its key can be a path, so the
-//! output of a run can be looked at with ordinary tools. Keys that can not be (`a//b`, `dir/`,
+//! output of a run can be looked at with ordinary tools. Keys that cannot be (`a//b`, `dir/`,
 //! `x/y` beside `x`) are kept elsewhere and are just as good through S3. A file that is edited in
-//! place is served as it is now, with a new entity tag; one that is deleted is gone; a file that
-//! the store did not write is neither listed nor overwritten.
+//! place is served as it is now, with a new entity tag and a new version id; one that is deleted
+//! is gone; a file that the store did not write is neither listed nor overwritten.
+//!
+//! A bucket may make versions, and may write under SSE-KMS ([`BucketSettings`]). Older versions
+//! are kept beside the bucket's folder, which holds the current objects only.
 //!
 //! Writes are atomic: an object is there as a whole or not at all, also when the process is
 //! killed. Nothing is flushed to the disk itself, so this does not hold for a power cut.
@@ -39,6 +42,7 @@ mod listing;
 mod staged;
 mod store;
 mod traffic;
+mod version;
 
 pub use digest::Algorithm;
 pub use endpoint::{Credentials, fallback, service};
@@ -46,5 +50,5 @@ pub use entry::ObjectInfo;
 pub use error::StoreError;
 pub use faults::Faults;
 pub use s3s::service::S3Service;
-pub use store::{ObjectWriter, Store};
+pub use store::{BucketSettings, ObjectWriter, Store};
 pub use traffic::{Count, Operation, Traffic};

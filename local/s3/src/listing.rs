@@ -59,8 +59,8 @@ pub(crate) fn page<T: Clone>(map: &BTreeMap<String, T>, query: &Query) -> Page<T
     page
 }
 
-/// The common prefix a key belongs to.
-fn fold<'a>(key: &'a str, query: &Query) -> Option<&'a str> {
+/// The common prefix that a key belongs to, if there is one.
+pub(crate) fn fold<'a>(key: &'a str, query: &Query) -> Option<&'a str> {
     let delimiter = query.delimiter.as_deref().filter(|d| !d.is_empty())?;
     let rest = key.get(query.prefix.len()..)?;
     let end = rest.find(delimiter)? + delimiter.len();

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 
 use crate::body::{BodyWriter, blocking};
-use crate::bucket::{Bucket, NewObject};
+use crate::bucket::{Bucket, NewObject, Settings, Versioning};
 use crate::condition::WriteCondition;
 use crate::digest::Algorithm;
 use crate::entry::{Headers, ObjectInfo};
@@ -18,7 +18,19 @@ use crate::error::Doing as _;
 use crate::key::{check_bucket_name, check_key};
 use crate::layout::Layout;
 use crate::listing::Query;
+use crate::version::VersionId;
 use crate::{Faults, StoreError, Traffic, layout};
+
+/// The settings of a bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BucketSettings {
+    /// Whether each write makes a version. `false` for a bucket that has versions suspends that:
+    /// the versions stay.
+    pub versioned: bool,
+    /// Whether objects are written under SSE-KMS: their entity tags are no digests of their bytes,
+    /// and each write has another one. Nothing is encrypted.
+    pub kms: bool,
+}
 
 /// Buckets and objects below a directory. Clones share one store.
 #[derive(Clone)]
@@ -65,14 +77,38 @@ impl Store {
         &self.inner.traffic
     }
 
-    /// Creates a bucket, unless it is there.
+    /// Creates a bucket without versions and without SSE-KMS. A bucket that is there keeps its
+    /// settings.
     pub async fn create_bucket(&self, bucket: &str) -> Result<(), StoreError> {
         check_bucket_name(bucket)?;
         let (inner, name) = (Arc::clone(&self.inner), bucket.to_owned());
-        blocking(move || inner.create_bucket(name)).await
+        blocking(move || inner.create_bucket(name).map(drop)).await
     }
 
-    /// Writes an object, over the one that was there.
+    /// Creates a bucket with these settings. A bucket that is there is given them.
+    pub async fn create_bucket_with(
+        &self,
+        bucket: &str,
+        settings: BucketSettings,
+    ) -> Result<(), StoreError> {
+        check_bucket_name(bucket)?;
+        let (inner, name) = (Arc::clone(&self.inner), bucket.to_owned());
+        let BucketSettings { versioned, kms } = settings;
+        let change = move |before: Settings| Settings {
+            versioning: before.versioning.turned(versioned),
+            kms,
+        };
+        blocking(move || inner.create_bucket(name)?.configure(change)).await
+    }
+
+    /// Returns the settings of a bucket.
+    pub fn bucket_settings(&self, bucket: &str) -> Result<BucketSettings, StoreError> {
+        let Settings { versioning, kms } = self.bucket(bucket)?.settings()?;
+        Ok(BucketSettings { versioned: versioning == Versioning::Enabled, kms })
+    }
+
+    /// Writes an object, over the one that was there, which is an older version from then on where
+    /// the bucket makes versions.
     pub async fn put(
         &self,
         bucket: &str,
@@ -97,13 +133,26 @@ impl Store {
         let content_type = content_type.map(str::to_owned);
         let headers = Headers { content_type, ..Headers::default() };
         let body = BodyWriter::open(&bucket, Some(Algorithm::Crc64Nvme)).await?;
-        Ok(ObjectWriter { bucket, new: NewObject::new(key, headers), body })
+        let new = NewObject { kms: bucket.settings()?.kms, ..NewObject::new(key, headers) };
+        Ok(ObjectWriter { bucket, new, body })
     }
 
     /// Reads a whole object into memory.
     pub async fn get(&self, bucket: &str, key: &str) -> Result<Bytes, StoreError> {
         let (bucket, key) = (self.bucket(bucket)?, key.to_owned());
-        blocking(move || Ok(Bytes::from(bucket.read(&key)?))).await
+        blocking(move || Ok(Bytes::from(bucket.read(&key, None)?))).await
+    }
+
+    /// Reads a whole version of an object into memory.
+    pub async fn get_version(
+        &self,
+        bucket: &str,
+        key: &str,
+        version_id: &str,
+    ) -> Result<Bytes, StoreError> {
+        let (bucket, key) = (self.bucket(bucket)?, key.to_owned());
+        let version = VersionId::parse(version_id)?;
+        blocking(move || Ok(Bytes::from(bucket.read(&key, Some(&version))?))).await
     }
 
     /// Reads up to `length` bytes from `offset` on; fewer mean that the object ends there.
@@ -116,7 +165,7 @@ impl Store {
     ) -> Result<Bytes, StoreError> {
         let (bucket, key) = (self.bucket(bucket)?, key.to_owned());
         blocking(move || {
-            let (mut body, entry) = bucket.open(&key)?;
+            let (mut body, entry) = bucket.open(&key, None)?;
             let left = entry.info().size_bytes.saturating_sub(offset);
             let length = usize::try_from(left).unwrap_or(usize::MAX).min(length);
             let mut bytes = vec![0; length];
@@ -131,10 +180,10 @@ impl Store {
     /// What there is to know of an object without reading it.
     pub async fn head(&self, bucket: &str, key: &str) -> Result<ObjectInfo, StoreError> {
         let (bucket, key) = (self.bucket(bucket)?, key.to_owned());
-        blocking(move || Ok(bucket.open(&key)?.1.info())).await
+        blocking(move || Ok(bucket.open(&key, None)?.1.info())).await
     }
 
-    /// All objects whose key starts with `prefix`, in the order of their keys' UTF-8 bytes.
+    /// All current objects whose key starts with `prefix`, in the order of their keys' UTF-8 bytes.
     pub async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         let query = Query { prefix: prefix.to_owned(), limit: usize::MAX, ..Query::default() };
         let bucket = self.bucket(bucket)?;
@@ -142,10 +191,11 @@ impl Store {
         Ok(page.items.iter().map(|entry| entry.info()).collect())
     }
 
-    /// Deletes an object. One that is not there is deleted already.
+    /// Deletes an object. One that is not there is deleted already. Where the bucket makes
+    /// versions, a delete marker is written and the versions stay.
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), StoreError> {
         let (bucket, key) = (self.bucket(bucket)?, key.to_owned());
-        blocking(move || bucket.delete(&key, &WriteCondition::Always)).await
+        blocking(move || bucket.delete(&key, None, &WriteCondition::Always).map(drop)).await
     }
 
     /// Deletes a bucket that holds no object.
@@ -197,14 +247,17 @@ impl Inner {
         })
     }
 
-    fn create_bucket(&self, name: String) -> Result<(), StoreError> {
+    /// Returns the bucket of this name, which is created unless it is there.
+    fn create_bucket(&self, name: String) -> Result<Arc<Bucket>, StoreError> {
         let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Vacant(vacant) = buckets.entry(name) {
-            let layout = self.layout.bucket(vacant.key());
-            let bucket = Bucket::create(vacant.key(), layout)?;
-            vacant.insert(Arc::new(bucket));
-        }
-        Ok(())
+        Ok(match buckets.entry(name) {
+            Entry::Occupied(there) => Arc::clone(there.get()),
+            Entry::Vacant(vacant) => {
+                let layout = self.layout.bucket(vacant.key());
+                let bucket = Bucket::create(vacant.key(), layout)?;
+                Arc::clone(vacant.insert(Arc::new(bucket)))
+            }
+        })
     }
 
     fn delete_bucket(&self, name: &str) -> Result<(), StoreError> {

@@ -1,5 +1,7 @@
 //! What is left when the store is stopped at the worst moment, and what happens at once.
 
+mod history;
+
 use std::fs;
 use std::mem;
 use std::sync::{Arc, Barrier};
@@ -9,7 +11,6 @@ use tempfile::TempDir;
 
 use super::uploads::PART_BYTES_MIN;
 use super::*;
-use crate::condition::Tag;
 use crate::digest::{Algorithm, Coverage};
 use crate::entry::Place;
 use crate::layout::Layout;
@@ -40,7 +41,8 @@ fn write(bucket: &Bucket, key: &str, body: &[u8]) {
 }
 
 fn text(bucket: &Bucket, key: &str) -> String {
-    String::from_utf8(bucket.read(key).expect("it can be read")).expect("bodies here are text")
+    String::from_utf8(bucket.read(key, None).expect("it can be read"))
+        .expect("bodies here are text")
 }
 
 /// Does everything that `commit` does up to the move of the body, and then is killed.
@@ -91,7 +93,7 @@ fn a_deletion_that_was_killed_is_finished() {
     let bucket = created(&root);
     for key in ["plain", "hidden/"] {
         write(&bucket, key, b"body");
-        let entry = bucket.open(key).expect("it is there").1;
+        let entry = bucket.open(key, None).expect("it is there").1;
         fs::remove_file(bucket.layout.body(key, entry.place)).expect("it is there");
     }
     drop(bucket);
@@ -107,10 +109,10 @@ fn a_body_moves_under_its_key_once_the_path_is_free() {
     let bucket = created(&root);
     write(&bucket, "x", b"in the way");
     write(&bucket, "x/y", b"hidden");
-    assert_eq!(bucket.open("x/y").expect("it is there").1.place, Place::Hidden);
-    bucket.delete("x", &WriteCondition::Always).expect("it can be deleted");
+    assert_eq!(bucket.open("x/y", None).expect("it is there").1.place, Place::Hidden);
+    bucket.delete("x", None, &WriteCondition::Always).expect("it can be deleted");
     write(&bucket, "x/y", b"plain");
-    assert_eq!(bucket.open("x/y").expect("it is there").1.place, Place::Plain);
+    assert_eq!(bucket.open("x/y", None).expect("it is there").1.place, Place::Plain);
     assert_eq!(text(&bucket, "x/y"), "plain");
     assert_eq!(fs::read_dir(bucket.layout.bodies()).expect("it is there").count(), 0);
 }
@@ -132,7 +134,7 @@ fn of_many_that_write_only_if_there_is_none_one_succeeds() {
     let writers: Vec<_> = (0..12).map(write).collect();
     let written = writers.into_iter().filter_map(|writer| writer.join().expect("no panic"));
     let winners: Vec<_> = written.collect();
-    assert_eq!(winners, [bucket.read("race").expect("there is one")]);
+    assert_eq!(winners, [bucket.read("race", None).expect("there is one")]);
 }
 
 #[test]
@@ -140,7 +142,7 @@ fn a_write_over_a_version_that_is_gone_is_refused_and_leaves_nothing() {
     let root = TempDir::new().expect("a directory");
     let bucket = created(&root);
     write(&bucket, "cas", b"1");
-    let condition = WriteCondition::Matches(Tag::Exactly("another".to_owned()));
+    let condition = WriteCondition::Matches("another".to_owned());
     let new = NewObject::new("cas", Headers::default());
     let refused = bucket.commit(new, staged(&bucket, b"2"), &condition);
     assert!(matches!(refused, Err(StoreError::PreconditionFailed { .. })));
@@ -150,7 +152,7 @@ fn a_write_over_a_version_that_is_gone_is_refused_and_leaves_nothing() {
 
 fn upload(bucket: &Bucket, checksum: Option<(Algorithm, Coverage)>) -> String {
     let (headers, tags) = (Headers::default(), BTreeMap::new());
-    let new = NewUpload { key: "zip".to_owned(), headers, tags, checksum };
+    let new = NewUpload { key: "zip".to_owned(), headers, tags, checksum, kms: false };
     bucket.start_upload(new).expect("it can be started")
 }
 
@@ -181,7 +183,7 @@ fn an_upload_goes_on_after_a_restart() {
     let second = part(&bucket, &upload_id, 2, b"tail");
     let completed = bucket.complete_upload("zip", &upload_id, &completion(&[first, second]));
     let entry = completed.expect("it can be completed");
-    assert_eq!(bucket.read("zip").expect("it is there"), [&least[..], b"tail"].concat());
+    assert_eq!(bucket.read("zip", None).expect("it is there"), [&least[..], b"tail"].concat());
     assert!(entry.etag.ends_with("-2"), "{}", entry.etag);
     assert_eq!(entry.parts.iter().map(|p| p.size_bytes).collect::<Vec<_>>(), [PART_BYTES_MIN, 4]);
     assert_eq!(fs::read_dir(bucket.layout.uploads()).expect("it is there").count(), 0);
@@ -192,7 +194,7 @@ fn check_refused(parts: &[CompletedPart], bucket: &Bucket, id: &str, is: fn(&Sto
     let error = bucket.complete_upload("zip", id, &completion(parts)).expect_err("it is refused");
     assert!(is(&error), "{error}");
     assert!(bucket.upload("zip", id).is_ok(), "the upload can still be completed");
-    assert!(bucket.open("zip").is_err(), "there is no object");
+    assert!(bucket.open("zip", None).is_err(), "there is no object");
 }
 
 #[test]
@@ -222,7 +224,7 @@ fn a_part_of_copied_ranges_has_the_bytes_of_its_source() {
     let root = TempDir::new().expect("a directory");
     let bucket = created(&root);
     write(&bucket, "source", b"0123456789");
-    let (file, _) = bucket.open("source").expect("it is there");
+    let (file, _) = bucket.open("source", None).expect("it is there");
     let mut copied = Staged::copying(bucket.staging(), None).expect("it can be created");
     copied.append(&file, 7..10).expect("it is within the file");
     copied.append(&file, 0..3).expect("it is within the file");

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{Bucket, Index, NewObject};
 use crate::StoreError;
 use crate::condition::WriteCondition;
-use crate::digest::{Algorithm, Checksum, Coverage, etag_of_parts};
+use crate::digest::{Algorithm, Checksum, Coverage, etag_of_parts, random_etag};
 use crate::entry::{Entry, Headers, PartSummary};
 use crate::error::Doing as _;
 use crate::layout::{BucketLayout, files, read_record};
@@ -33,6 +33,9 @@ pub(crate) struct NewUpload {
     pub(crate) tags: BTreeMap<String, String>,
     /// The checksum the object is to have.
     pub(crate) checksum: Option<(Algorithm, Coverage)>,
+    /// Whether the object is written under SSE-KMS.
+    #[serde(default)]
+    pub(crate) kms: bool,
 }
 
 /// A multipart upload in progress.
@@ -42,6 +45,9 @@ pub(crate) struct Upload {
     pub(crate) initiated: SystemTime,
     pub(crate) parts: BTreeMap<u32, Part>,
     completing: bool,
+    /// Whether the object was written or deleted since the upload began. It is not kept over a
+    /// restart.
+    disturbed: bool,
 }
 
 /// A part that was uploaded.
@@ -74,6 +80,10 @@ pub(crate) struct Completion {
 }
 
 impl Upload {
+    fn new(new: NewUpload, initiated: SystemTime, parts: BTreeMap<u32, Part>) -> Self {
+        Self { new, initiated, parts, completing: false, disturbed: false }
+    }
+
     /// Reads an upload's folder, and removes the files of parts whose record was not written.
     /// `None` if the folder has no upload.
     pub(super) fn load(folder: &Path) -> Result<Option<(String, Self)>, StoreError> {
@@ -96,7 +106,7 @@ impl Upload {
             fs::remove_file(stray).doing("deleting", stray)?;
         }
         let new = read_record(&record)?;
-        Ok(Some((upload_id.to_owned(), Self { new, initiated, parts, completing: false })))
+        Ok(Some((upload_id.to_owned(), Self::new(new, initiated, parts))))
     }
 
     /// The checksum a part is to be given, where the client offers `offered`.
@@ -164,6 +174,16 @@ fn check_size(part: &Part) -> Result<(), StoreError> {
     })
 }
 
+impl Index {
+    /// Notes that an object was written or deleted, for the uploads that are to replace it.
+    pub(super) fn disturb_uploads(&mut self, key: &str) {
+        let uploads = self.uploads.values_mut();
+        for upload in uploads.filter(|upload| upload.new.key == key) {
+            upload.disturbed = true;
+        }
+    }
+}
+
 impl Bucket {
     /// Starts an upload and returns its id.
     pub(crate) fn start_upload(&self, new: NewUpload) -> Result<String, StoreError> {
@@ -175,7 +195,7 @@ impl Bucket {
         self.layout.write_record(&record, &new)?;
         let initiated =
             fs::metadata(&record).and_then(|m| m.modified()).doing("reading", &record)?;
-        let upload = Upload { new, initiated, parts: BTreeMap::new(), completing: false };
+        let upload = Upload::new(new, initiated, BTreeMap::new());
         index.uploads.insert(upload_id.clone(), upload);
         Ok(upload_id)
     }
@@ -217,10 +237,15 @@ impl Bucket {
         let mut index = self.lock()?;
         let upload = find_idle(&mut index, key, upload_id)?;
         let seal = staged.seal().doing("writing", staged.path())?;
+        let etag = if upload.new.kms {
+            Some(random_etag())
+        } else {
+            etag.or_else(|| seal.digest.as_ref()?.etag())
+        };
         let part = Part {
             number,
             size_bytes: seal.size_bytes,
-            etag: etag.or_else(|| seal.digest.as_ref()?.etag()).unwrap_or_default(),
+            etag: etag.unwrap_or_default(),
             modified: seal.modified,
             checksum: seal.digest.and_then(|digest| digest.checksum),
             file: format!("{number}.{}", seal.id),
@@ -257,6 +282,7 @@ impl Bucket {
         let mut index = self.lock()?;
         let committed = joined.and_then(|mut staged| {
             let new = completed(upload.new, &parts, &mut staged, completion)?;
+            self.check_completion(&index, key, upload_id, &completion.condition)?;
             self.commit_locked(&mut index, new, staged, &completion.condition)
         });
         match committed {
@@ -280,7 +306,6 @@ impl Bucket {
         completion: &Completion,
     ) -> Result<(Upload, Vec<Part>), StoreError> {
         let mut index = self.lock()?;
-        let current = index.objects.get(key).cloned();
         let upload = find_idle(&mut index, key, upload_id)?;
         let parts = upload.chosen(upload_id, &completion.parts)?;
         let size_bytes: u64 = parts.iter().map(|part| part.size_bytes).sum();
@@ -292,9 +317,30 @@ impl Bucket {
             });
         }
         // Asked again when the object is put in place; here it saves the joining.
-        completion.condition.check(self.name(), key, current.as_deref())?;
+        self.check_completion(&index, key, upload_id, &completion.condition)?;
+        let upload = find(&mut index, key, upload_id)?;
         upload.completing = true;
         Ok((upload.clone(), parts))
+    }
+
+    /// Fails unless the condition of a completion holds. It cannot be decided once the object
+    /// changed during the upload, not even if it holds again: AWS was recorded to answer so for an
+    /// object that was deleted, and for one that was written again with equal bytes.
+    fn check_completion(
+        &self,
+        index: &Index,
+        key: &str,
+        upload_id: &str,
+        condition: &WriteCondition,
+    ) -> Result<(), StoreError> {
+        condition.check(self.name(), key, index.objects.get(key).map(Arc::as_ref))?;
+        let disturbed = index.uploads.get(upload_id).is_some_and(|upload| upload.disturbed);
+        match condition.header() {
+            Some(condition) if disturbed => {
+                Err(StoreError::ConditionalConflict { key: key.to_owned(), condition })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn drop_upload(&self, index: &mut Index, upload_id: &str) -> Result<(), StoreError> {
@@ -381,6 +427,7 @@ fn completed(
         checksum,
         parts: parts.iter().map(summary).collect(),
         tags: upload.tags,
+        kms: upload.kms,
         ..NewObject::new(upload.key, upload.headers)
     })
 }

@@ -1,6 +1,7 @@
 //! Attributes and tags of objects.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use s3s::dto;
 use s3s::{S3Request, S3Result};
@@ -10,14 +11,16 @@ use super::objects::open;
 use crate::Store;
 use crate::body::blocking;
 use crate::entry::{Entry, PartSummary};
+use crate::version::VersionId;
 
 pub(super) async fn get_object_attributes(
     store: &Store,
     request: S3Request<dto::GetObjectAttributesInput>,
 ) -> S3Result<dto::GetObjectAttributesOutput> {
     let input = request.input;
-    convert::unversioned(input.version_id.as_deref())?;
-    let (_, entry) = open(store, &input.bucket, &input.key).await?;
+    let version = convert::asked_version(input.version_id.as_deref())?;
+    let (_, entry) = open(store, &input.bucket, &input.key, version).await?;
+    let version_id = convert::told_version(&*store.bucket(&input.bucket)?, &entry.version)?;
     // The header may list several names, which the protocol's parser leaves together.
     let named = input.object_attributes.iter().flat_map(|list| list.as_str().split(','));
     let named: Vec<_> = named.map(str::trim).collect();
@@ -35,6 +38,7 @@ pub(super) async fn get_object_attributes(
         checksum: checksum.map(|checksum| convert::checksum_fields(Some(checksum))),
         object_parts: parts.transpose()?,
         last_modified: Some(entry.modified.into()),
+        version_id,
         ..dto::GetObjectAttributesOutput::default()
     })
 }
@@ -76,10 +80,10 @@ pub(super) async fn put_object_tagging(
     request: S3Request<dto::PutObjectTaggingInput>,
 ) -> S3Result<dto::PutObjectTaggingOutput> {
     let input = request.input;
-    convert::unversioned(input.version_id.as_deref())?;
+    let version = convert::asked_version(input.version_id.as_deref())?;
     let tags = convert::tags_of_document(input.tagging)?;
-    set_tags(store, &input.bucket, input.key, tags).await?;
-    Ok(dto::PutObjectTaggingOutput::default())
+    let version_id = set_tags(store, &input.bucket, input.key, version, tags).await?;
+    Ok(dto::PutObjectTaggingOutput { version_id })
 }
 
 pub(super) async fn get_object_tagging(
@@ -87,14 +91,19 @@ pub(super) async fn get_object_tagging(
     request: S3Request<dto::GetObjectTaggingInput>,
 ) -> S3Result<dto::GetObjectTaggingOutput> {
     let input = request.input;
-    convert::unversioned(input.version_id.as_deref())?;
-    let (_, entry) = open(store, &input.bucket, &input.key).await?;
+    let version = convert::asked_version(input.version_id.as_deref())?;
+    let bucket = store.bucket(&input.bucket)?;
+    let entry = {
+        let bucket = Arc::clone(&bucket);
+        blocking(move || bucket.tagged(&input.key, version.as_ref())).await?
+    };
+    let version_id = convert::told_version(&bucket, &entry.version)?;
     let tags = entry.tags.iter();
     let tag = |(key, value): (&String, &String)| dto::Tag {
         key: Some(key.clone()),
         value: Some(value.clone()),
     };
-    Ok(dto::GetObjectTaggingOutput { tag_set: tags.map(tag).collect(), version_id: None })
+    Ok(dto::GetObjectTaggingOutput { tag_set: tags.map(tag).collect(), version_id })
 }
 
 pub(super) async fn delete_object_tagging(
@@ -102,17 +111,23 @@ pub(super) async fn delete_object_tagging(
     request: S3Request<dto::DeleteObjectTaggingInput>,
 ) -> S3Result<dto::DeleteObjectTaggingOutput> {
     let input = request.input;
-    convert::unversioned(input.version_id.as_deref())?;
-    set_tags(store, &input.bucket, input.key, BTreeMap::new()).await?;
-    Ok(dto::DeleteObjectTaggingOutput::default())
+    let version = convert::asked_version(input.version_id.as_deref())?;
+    let version_id = set_tags(store, &input.bucket, input.key, version, BTreeMap::new()).await?;
+    Ok(dto::DeleteObjectTaggingOutput { version_id })
 }
 
+/// Replaces an object's tags, and returns the version id to answer with.
 async fn set_tags(
     store: &Store,
     bucket: &str,
     key: String,
+    version: Option<VersionId>,
     tags: BTreeMap<String, String>,
-) -> S3Result<()> {
+) -> S3Result<Option<String>> {
     let bucket = store.bucket(bucket)?;
-    Ok(blocking(move || bucket.set_tags(&key, tags)).await?)
+    let tagged = {
+        let bucket = Arc::clone(&bucket);
+        blocking(move || bucket.set_tags(&key, version.as_ref(), tags)).await?
+    };
+    convert::told_version(&bucket, &tagged)
 }

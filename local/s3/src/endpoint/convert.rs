@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
+use axum::http::{HeaderMap, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use s3s::dto;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use crate::StoreError;
+use crate::bucket::{Bucket, Versioning};
 use crate::condition::{ReadConditions, Tag, Verdict, WriteCondition};
 use crate::digest::{Algorithm, Checksum, Coverage};
 use crate::entry::{Entry, Headers};
+use crate::version::VersionId;
 
 /// The most bytes that one request may write or copy.
 pub(super) const REQUEST_BYTES_MAX: u64 = 5 << 30;
@@ -36,6 +39,10 @@ impl From<StoreError> for S3Error {
             }
             StoreError::InvalidKey { .. } => S3ErrorCode::KeyTooLongError,
             StoreError::NoSuchKey { .. } => S3ErrorCode::NoSuchKey,
+            StoreError::NoSuchVersion { .. } => S3ErrorCode::NoSuchVersion,
+            StoreError::InvalidVersionId { .. } => S3ErrorCode::InvalidArgument,
+            StoreError::IsDeleteMarker { .. } => S3ErrorCode::MethodNotAllowed,
+            StoreError::ConditionalConflict { .. } => S3ErrorCode::ConditionalRequestConflict,
             StoreError::PreconditionFailed { .. } => S3ErrorCode::PreconditionFailed,
             StoreError::NoSuchUpload { .. } => S3ErrorCode::NoSuchUpload,
             StoreError::UploadBusy { .. } => S3ErrorCode::OperationAborted,
@@ -51,8 +58,26 @@ impl From<StoreError> for S3Error {
                 S3ErrorCode::InternalError
             }
         };
-        Self::with_message(code, error.to_string())
+        let mut answer = Self::with_message(code, error.to_string());
+        match &error {
+            StoreError::NoSuchKey { delete_marker: Some(version_id), .. }
+            | StoreError::IsDeleteMarker { version_id, .. } => {
+                answer.set_headers(marker_headers(version_id));
+            }
+            _ => {}
+        }
+        answer
     }
+}
+
+/// The headers of an answer that a delete marker stands behind.
+fn marker_headers(version_id: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
+    if let Ok(version_id) = HeaderValue::from_str(version_id) {
+        headers.insert("x-amz-version-id", version_id);
+    }
+    headers
 }
 
 /// The five checksum fields of a request, of which at most one may be used.
@@ -145,20 +170,25 @@ fn tag(condition: dto::ETagCondition) -> Tag {
     }
 }
 
-/// The condition of a write. S3 knows `If-None-Match` only as `*`.
+/// The condition of a write. S3 knows `If-None-Match` only as `*`, and `If-Match` only as a tag.
 pub(super) fn write_condition(
     if_match: Option<dto::ETagCondition>,
     if_none_match: Option<dto::ETagCondition>,
 ) -> S3Result<WriteCondition> {
     match (if_match, if_none_match) {
         (None, None) => Ok(WriteCondition::Always),
-        (Some(condition), None) => Ok(WriteCondition::Matches(tag(condition))),
+        (Some(dto::ETagCondition::Any), None) => {
+            Err(s3_error!(NotImplemented, "`If-Match` of a write cannot be `*`"))
+        }
+        (Some(dto::ETagCondition::ETag(etag)), None) => {
+            Ok(WriteCondition::Matches(etag.into_value()))
+        }
         (None, Some(dto::ETagCondition::Any)) => Ok(WriteCondition::Absent),
         (None, Some(dto::ETagCondition::ETag(_))) => {
             Err(s3_error!(NotImplemented, "`If-None-Match` of a write can only be `*`"))
         }
         (Some(_), Some(_)) => {
-            Err(s3_error!(InvalidRequest, "`If-Match` and `If-None-Match` exclude each other"))
+            Err(s3_error!(NotImplemented, "`If-Match` and `If-None-Match` exclude each other"))
         }
     }
 }
@@ -190,12 +220,11 @@ pub(super) fn check_source(conditions: &ReadConditions, source: &Entry) -> S3Res
     }
 }
 
-/// Bucket and key of a copy's source.
-pub(super) fn source(source: &dto::CopySource) -> S3Result<(&str, &str)> {
+/// Bucket, key and version of a copy's source.
+pub(super) fn source(source: &dto::CopySource) -> S3Result<(&str, &str, Option<VersionId>)> {
     match source {
         dto::CopySource::Bucket { bucket, key, version_id } => {
-            unversioned(version_id.as_deref())?;
-            Ok((bucket, key))
+            Ok((bucket, key, asked_version(version_id.as_deref())?))
         }
         dto::CopySource::AccessPoint { .. } | dto::CopySource::Outpost { .. } => {
             Err(s3_error!(NotImplemented, "the source of a copy is a bucket and a key"))
@@ -203,12 +232,42 @@ pub(super) fn source(source: &dto::CopySource) -> S3Result<(&str, &str)> {
     }
 }
 
-/// Buckets are not versioned: all objects have the version `null`.
-pub(super) fn unversioned(version_id: Option<&str>) -> S3Result<()> {
-    match version_id {
-        None | Some("null") => Ok(()),
-        Some(version_id) => Err(s3_error!(NoSuchVersion, "there is no version `{version_id}`")),
+/// The version that a request names.
+pub(super) fn asked_version(version_id: Option<&str>) -> S3Result<Option<VersionId>> {
+    Ok(version_id.map(VersionId::parse).transpose()?)
+}
+
+/// The id in an answer about a version that is there: `null` is told only where there are or were
+/// versions.
+pub(super) fn told_version(bucket: &Bucket, version: &VersionId) -> S3Result<Option<String>> {
+    let told = !version.is_null() || bucket.settings()?.versioning != Versioning::Off;
+    Ok(told.then(|| version.to_string()))
+}
+
+/// The id in the answer to a write.
+pub(super) fn written_version(version: &VersionId) -> Option<String> {
+    version.issued().map(str::to_owned)
+}
+
+/// Whether an object is to be written under SSE-KMS: as the request says, else as the bucket does.
+pub(super) fn kms(bucket: &Bucket, asked: Option<&dto::ServerSideEncryption>) -> S3Result<bool> {
+    match asked.map(dto::ServerSideEncryption::as_str) {
+        None => Ok(bucket.settings()?.kms),
+        Some(dto::ServerSideEncryption::AES256) => Ok(false),
+        Some(dto::ServerSideEncryption::AWS_KMS | dto::ServerSideEncryption::AWS_KMS_DSSE) => {
+            Ok(true)
+        }
+        Some(other) => Err(s3_error!(InvalidArgument, "`{other}` is not an encryption")),
     }
+}
+
+/// The encryption in an answer. S3 encrypts with its own keys where SSE-KMS is not asked for.
+pub(super) fn encryption(kms: bool) -> dto::ServerSideEncryption {
+    dto::ServerSideEncryption::from_static(if kms {
+        dto::ServerSideEncryption::AWS_KMS
+    } else {
+        dto::ServerSideEncryption::AES256
+    })
 }
 
 /// A length or an offset as the protocol counts.

@@ -132,23 +132,25 @@ pub(super) async fn list_objects(
 }
 
 fn contents(page: &Page<Arc<Entry>>, encode: bool) -> Option<Vec<dto::Object>> {
-    let objects = page.items.iter().map(|entry| {
-        let algorithm = entry.checksum.as_ref().map(|checksum| checksum.algorithm.name());
-        dto::Object {
-            key: Some(convert::name(&entry.key, encode)),
-            size: Some(signed(entry.size_bytes)),
-            e_tag: Some(convert::etag(&entry.etag)),
-            last_modified: Some(entry.modified.into()),
-            checksum_algorithm: algorithm
-                .map(|name| vec![dto::ChecksumAlgorithm::from_static(name)]),
-            checksum_type: convert::checksum_type(entry.checksum.as_ref()),
-            storage_class: Some(dto::ObjectStorageClass::from_static(
-                dto::ObjectStorageClass::STANDARD,
-            )),
-            ..dto::Object::default()
-        }
-    });
+    let objects = page.items.iter().map(|entry| listed(entry, encode));
     (!page.items.is_empty()).then(|| objects.collect())
+}
+
+/// An object as it is listed.
+pub(super) fn listed(entry: &Entry, encode: bool) -> dto::Object {
+    let algorithm = entry.checksum.as_ref().map(|checksum| checksum.algorithm.name());
+    dto::Object {
+        key: Some(convert::name(&entry.key, encode)),
+        size: Some(signed(entry.size_bytes)),
+        e_tag: Some(convert::etag(&entry.etag)),
+        last_modified: Some(entry.modified.into()),
+        checksum_algorithm: algorithm.map(|name| vec![dto::ChecksumAlgorithm::from_static(name)]),
+        checksum_type: convert::checksum_type(entry.checksum.as_ref()),
+        storage_class: Some(dto::ObjectStorageClass::from_static(
+            dto::ObjectStorageClass::STANDARD,
+        )),
+        ..dto::Object::default()
+    }
 }
 
 fn common_prefixes(page: &Page<Arc<Entry>>, encode: bool) -> Option<Vec<dto::CommonPrefix>> {

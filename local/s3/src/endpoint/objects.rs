@@ -1,6 +1,5 @@
 //! Objects: writing, reading, copying, deleting.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -20,13 +19,14 @@ use super::convert::{
 };
 use super::incoming::Incoming;
 use crate::body::{READ_BUFFER_BYTES, blocking, read, read_some};
-use crate::bucket::{Bucket, NewObject};
+use crate::bucket::{Bucket, Deleted, NewObject};
 use crate::condition::{ReadConditions, Verdict};
 use crate::digest::{Algorithm, Coverage};
 use crate::entry::Entry;
 use crate::error::Doing as _;
 use crate::key::check_key;
 use crate::staged::Staged;
+use crate::version::VersionId;
 use crate::{Store, StoreError, Traffic};
 
 /// What S3 says of an object whose writer did not say.
@@ -43,7 +43,7 @@ pub(super) async fn put_object(
     let input = &request.input;
     check_key(&input.key)?;
     if input.write_offset_bytes.is_some() {
-        return Err(s3_error!(NotImplemented, "objects can not be appended to"));
+        return Err(s3_error!(NotImplemented, "objects cannot be appended to"));
     }
     let condition = convert::write_condition(input.if_match.clone(), input.if_none_match.clone())?;
     let tags = convert::tags_of_header(input.tagging.as_deref())?;
@@ -51,13 +51,16 @@ pub(super) async fn put_object(
     let named = convert::algorithm(input.checksum_algorithm.as_ref())?;
     let stated = offered_checksum!(input)?;
     let bucket = store.bucket(&input.bucket)?;
+    let kms = convert::kms(&bucket, input.server_side_encryption.as_ref())?;
     let incoming = Incoming::new(&request, body, input.content_md5.clone(), stated, named)?;
     let algorithm = incoming.algorithm().unwrap_or(Algorithm::Crc64Nvme);
     let body = incoming.receive(&bucket, Some(algorithm)).await?;
 
-    let new = NewObject { tags, ..NewObject::new(request.input.key, headers) };
+    let new = NewObject { tags, kms, ..NewObject::new(request.input.key, headers) };
     let entry = blocking(move || bucket.commit(new, body, &condition)).await?;
     let mut output = dto::PutObjectOutput {
+        version_id: convert::written_version(&entry.version),
+        server_side_encryption: Some(convert::encryption(entry.kms)),
         e_tag: Some(convert::etag(&entry.etag)),
         checksum_type: convert::checksum_type(entry.checksum.as_ref()),
         ..dto::PutObjectOutput::default()
@@ -68,13 +71,15 @@ pub(super) async fn put_object(
 
 /// Answers with what an object's readers are told of it: of a `HEAD` as of a `GET`.
 macro_rules! described {
-    ($output:ident, $input:expr, $entry:expr, $range:expr, $partial:expr) => {{
+    ($output:ident, $store:expr, $input:expr, $entry:expr, $range:expr, $partial:expr) => {{
         let (entry, headers) = (&$entry, &$entry.headers);
         let mut output = dto::$output {
             accept_ranges: Some("bytes".to_owned()),
             content_length: Some(signed($range.end - $range.start)),
             content_range: $partial.then(|| content_range(&$range, entry.size_bytes)),
             e_tag: Some(convert::etag(&entry.etag)),
+            version_id: convert::told_version(&*$store.bucket(&$input.bucket)?, &entry.version)?,
+            server_side_encryption: Some(convert::encryption(entry.kms)),
             last_modified: Some(entry.modified.into()),
             content_type: Some(content_type(entry)),
             cache_control: headers.cache_control.clone(),
@@ -98,8 +103,8 @@ macro_rules! described {
 /// Opens the object that a `GET` or a `HEAD` asks for, if its conditions hold.
 macro_rules! opened {
     ($store:expr, $input:expr) => {{
-        convert::unversioned($input.version_id.as_deref())?;
-        let (file, entry) = open($store, &$input.bucket, &$input.key).await?;
+        let version = convert::asked_version($input.version_id.as_deref())?;
+        let (file, entry) = open($store, &$input.bucket, &$input.key, version).await?;
         let conditions = convert::read_conditions(
             $input.if_match.clone(),
             $input.if_none_match.clone(),
@@ -121,7 +126,7 @@ pub(super) async fn get_object(
         input.range = None;
     }
     let (file, entry, range, partial) = opened!(store, input);
-    let mut output = described!(GetObjectOutput, input, entry, range, partial);
+    let mut output = described!(GetObjectOutput, store, input, entry, range, partial);
     output.tag_count = i32::try_from(entry.tags.len()).ok().filter(|count| *count > 0);
     output.body = Some(outgoing(store, file, range).await?);
     Ok(output)
@@ -162,7 +167,7 @@ pub(super) async fn head_object(
 ) -> S3Result<dto::HeadObjectOutput> {
     let input = request.input;
     let (_, entry, range, partial) = opened!(store, input);
-    Ok(described!(HeadObjectOutput, input, entry, range, partial))
+    Ok(described!(HeadObjectOutput, store, input, entry, range, partial))
 }
 
 pub(super) async fn copy_object(
@@ -171,12 +176,13 @@ pub(super) async fn copy_object(
 ) -> S3Result<dto::CopyObjectOutput> {
     let input = request.input;
     check_key(&input.key)?;
-    let (source_bucket, source_key) = convert::source(&input.copy_source)?;
+    let (source_bucket, source_key, version) = convert::source(&input.copy_source)?;
     let replaces = |directive: Option<&str>| directive == Some(dto::MetadataDirective::REPLACE);
     let new_headers =
         replaces(input.metadata_directive.as_ref().map(dto::MetadataDirective::as_str));
     let new_tags = replaces(input.tagging_directive.as_ref().map(dto::TaggingDirective::as_str));
-    if (source_bucket, source_key) == (input.bucket.as_str(), input.key.as_str()) && !new_headers {
+    let is_itself = (source_bucket, source_key) == (input.bucket.as_str(), input.key.as_str());
+    if is_itself && version.is_none() && !new_headers {
         return Err(s3_error!(
             InvalidRequest,
             "an object is copied to itself only to replace its metadata"
@@ -184,7 +190,10 @@ pub(super) async fn copy_object(
     }
     let named = convert::algorithm(input.checksum_algorithm.as_ref())?;
     let bucket = store.bucket(&input.bucket)?;
-    let (file, source) = open(store, source_bucket, source_key).await?;
+    let kms = convert::kms(&bucket, input.server_side_encryption.as_ref())?;
+    let (file, source) = open(store, source_bucket, source_key, version).await?;
+    let copy_source_version_id =
+        convert::told_version(&*store.bucket(source_bucket)?, &source.version)?;
     let conditions = convert::read_conditions(
         input.copy_source_if_match.clone(),
         input.copy_source_if_none_match.clone(),
@@ -198,7 +207,7 @@ pub(super) async fn copy_object(
         source.tags.clone()
     };
     let headers = if new_headers { kept_headers!(input) } else { source.headers.clone() };
-    let new = NewObject { tags, ..NewObject::new(input.key, headers) };
+    let new = NewObject { tags, kms, ..NewObject::new(input.key, headers) };
     let entry = blocking(move || copy(&bucket, &file, &source, new, named)).await?;
     let mut result = dto::CopyObjectResult {
         e_tag: Some(convert::etag(&entry.etag)),
@@ -209,6 +218,9 @@ pub(super) async fn copy_object(
     set_checksum!(result, entry.checksum.as_ref());
     Ok(dto::CopyObjectOutput {
         copy_object_result: Some(result),
+        copy_source_version_id,
+        version_id: convert::written_version(&entry.version),
+        server_side_encryption: Some(convert::encryption(entry.kms)),
         ..dto::CopyObjectOutput::default()
     })
 }
@@ -231,7 +243,9 @@ fn copy(
     }
     let folder = bucket.staging();
     let whole = source.checksum.as_ref().filter(|c| c.coverage == Coverage::FullObject);
-    let kept = whole.filter(|c| source.etag_is_md5() && named.is_none_or(|n| n == c.algorithm));
+    // Under SSE-KMS the tag is no digest, so the checksum is all that the copy needs.
+    let tag_is_known = new.kms || source.etag_is_md5();
+    let kept = whole.filter(|c| tag_is_known && named.is_none_or(|n| n == c.algorithm));
     let staged = if let Some(checksum) = kept {
         new.etag = Some(source.etag.clone());
         new.checksum = Some(checksum.clone());
@@ -250,11 +264,18 @@ pub(super) async fn delete_object(
     request: S3Request<dto::DeleteObjectInput>,
 ) -> S3Result<dto::DeleteObjectOutput> {
     let input = request.input;
-    convert::unversioned(input.version_id.as_deref())?;
+    if input.if_match_last_modified_time.is_some() || input.if_match_size.is_some() {
+        return Err(s3_error!(NotImplemented, "a deletion has no condition but `If-Match`"));
+    }
+    let version = convert::asked_version(input.version_id.as_deref())?;
     let condition = convert::write_condition(input.if_match, None)?;
     let bucket = store.bucket(&input.bucket)?;
-    blocking(move || bucket.delete(&input.key, &condition)).await?;
-    Ok(dto::DeleteObjectOutput::default())
+    let deleted = blocking(move || bucket.delete(&input.key, version.as_ref(), &condition)).await?;
+    Ok(dto::DeleteObjectOutput {
+        delete_marker: deleted.is_marker.then_some(true),
+        version_id: deleted.version.map(|version| version.to_string()),
+        ..dto::DeleteObjectOutput::default()
+    })
 }
 
 pub(super) async fn delete_objects(
@@ -268,42 +289,61 @@ pub(super) async fn delete_objects(
         return Err(s3_error!(MalformedXML, "a request deletes 1 to {KEYS_MAX} objects"));
     }
     let bucket = store.bucket(&request.input.bucket)?;
+    let quiet = delete.quiet == Some(true);
     let results = blocking(move || {
         let objects = delete.objects.into_iter();
-        let results = objects.map(|object| {
-            let condition =
-                convert::write_condition(object.e_tag.map(dto::ETagCondition::ETag), None)?;
-            let deleted = bucket.delete(&object.key, &condition).map_err(S3Error::from);
-            Ok((object.key, deleted))
-        });
-        results.collect::<S3Result<BTreeMap<_, _>>>()
+        let delete = |object: dto::ObjectIdentifier| (object.clone(), delete_one(&bucket, object));
+        objects.map(delete).collect::<Vec<_>>()
     })
-    .await?;
-    let quiet = delete.quiet == Some(true);
+    .await;
     let mut output = dto::DeleteObjectsOutput::default();
-    for (key, result) in results {
+    for (object, result) in results {
         match result {
-            Ok(()) if quiet => {}
-            Ok(()) => {
-                let deleted =
-                    dto::DeletedObject { key: Some(key), ..dto::DeletedObject::default() };
-                output.deleted.get_or_insert_default().push(deleted);
+            Ok(_) if quiet => {}
+            Ok(deleted) => {
+                output.deleted.get_or_insert_default().push(deleted_object(object, deleted));
             }
             Err(error) => output.errors.get_or_insert_default().push(dto::Error {
                 code: Some(error.code().as_str().to_owned()),
-                key: Some(key),
+                key: Some(object.key),
                 message: error.message().map(str::to_owned),
-                version_id: None,
+                version_id: object.version_id,
             }),
         }
     }
     Ok(output)
 }
 
-/// Opens an object where blocking is allowed.
-pub(super) async fn open(store: &Store, bucket: &str, key: &str) -> S3Result<(File, Arc<Entry>)> {
+/// Deletes one of several objects. Unlike a deletion of its own, one of a version that is not there
+/// is an error.
+fn delete_one(bucket: &Bucket, object: dto::ObjectIdentifier) -> S3Result<Deleted> {
+    let condition = convert::write_condition(object.e_tag.map(dto::ETagCondition::ETag), None)?;
+    let version = convert::asked_version(object.version_id.as_deref())?;
+    if let Some(version) = version.as_ref().filter(|version| !version.is_null()) {
+        bucket.check_version(&object.key, version)?;
+    }
+    Ok(bucket.delete(&object.key, version.as_ref(), &condition)?)
+}
+
+fn deleted_object(object: dto::ObjectIdentifier, deleted: Deleted) -> dto::DeletedObject {
+    let marker = deleted.version.filter(|_| deleted.is_marker);
+    dto::DeletedObject {
+        key: Some(object.key),
+        version_id: object.version_id,
+        delete_marker: deleted.is_marker.then_some(true),
+        delete_marker_version_id: marker.map(|version| version.to_string()),
+    }
+}
+
+/// Opens an object, or a version of it, where blocking is allowed.
+pub(super) async fn open(
+    store: &Store,
+    bucket: &str,
+    key: &str,
+    version: Option<VersionId>,
+) -> S3Result<(File, Arc<Entry>)> {
     let (bucket, key) = (store.bucket(bucket)?, key.to_owned());
-    Ok(blocking(move || bucket.open(&key)).await?)
+    Ok(blocking(move || bucket.open(&key, version.as_ref())).await?)
 }
 
 fn check_read(conditions: &ReadConditions, entry: &Entry) -> S3Result<()> {

@@ -38,20 +38,23 @@ pub(super) async fn create_multipart_upload(
     let input = request.input;
     check_key(&input.key)?;
     let algorithm = convert::algorithm(input.checksum_algorithm.as_ref())?;
+    let bucket = store.bucket(&input.bucket)?;
     let checksum_of = |a| coverage(a, input.checksum_type.as_ref()).map(|coverage| (a, coverage));
     let new = NewUpload {
         headers: kept_headers!(input),
         tags: convert::tags_of_header(input.tagging.as_deref())?,
         checksum: algorithm.map(checksum_of).transpose()?,
+        kms: convert::kms(&bucket, input.server_side_encryption.as_ref())?,
         key: input.key.clone(),
     };
+    let server_side_encryption = convert::encryption(new.kms);
     let (checksum_algorithm, checksum_type) = checksum_names(&new);
-    let bucket = store.bucket(&input.bucket)?;
     let upload_id = blocking(move || bucket.start_upload(new)).await?;
     Ok(dto::CreateMultipartUploadOutput {
         bucket: Some(input.bucket),
         key: Some(input.key),
         upload_id: Some(upload_id),
+        server_side_encryption: Some(server_side_encryption),
         checksum_algorithm,
         checksum_type,
         ..dto::CreateMultipartUploadOutput::default()
@@ -93,12 +96,14 @@ pub(super) async fn upload_part(
     let incoming = Incoming::new(&request, body, input.content_md5.clone(), stated, named)?;
     let algorithm = bucket.part_algorithm(&input.key, &input.upload_id, incoming.algorithm())?;
     let body = incoming.receive(&bucket, algorithm).await?;
+    let kms = bucket.upload(&input.key, &input.upload_id)?.new.kms;
 
     let (key, upload_id) = (request.input.key, request.input.upload_id);
     let put = move || bucket.put_part(&key, &upload_id, number, body, None);
     let part = blocking(put).await?;
     let mut output = dto::UploadPartOutput {
         e_tag: Some(convert::etag(&part.etag)),
+        server_side_encryption: Some(convert::encryption(kms)),
         ..dto::UploadPartOutput::default()
     };
     set_checksum!(output, part.checksum.as_ref());
@@ -113,8 +118,11 @@ pub(super) async fn upload_part_copy(
     let number = part_number(input.part_number)?;
     let bucket = store.bucket(&input.bucket)?;
     let algorithm = bucket.part_algorithm(&input.key, &input.upload_id, None)?;
-    let (source_bucket, source_key) = convert::source(&input.copy_source)?;
-    let (file, source) = open(store, source_bucket, source_key).await?;
+    let kms = bucket.upload(&input.key, &input.upload_id)?.new.kms;
+    let (source_bucket, source_key, version) = convert::source(&input.copy_source)?;
+    let (file, source) = open(store, source_bucket, source_key, version).await?;
+    let copy_source_version_id =
+        convert::told_version(&*store.bucket(source_bucket)?, &source.version)?;
     let conditions = convert::read_conditions(
         input.copy_source_if_match,
         input.copy_source_if_none_match,
@@ -136,6 +144,8 @@ pub(super) async fn upload_part_copy(
     set_checksum!(result, part.checksum.as_ref());
     Ok(dto::UploadPartCopyOutput {
         copy_part_result: Some(result),
+        copy_source_version_id,
+        server_side_encryption: Some(convert::encryption(kms)),
         ..dto::UploadPartCopyOutput::default()
     })
 }
@@ -218,6 +228,8 @@ pub(super) async fn complete_multipart_upload(
         key: Some(input.key),
         location: Some(location),
         e_tag: Some(convert::etag(&entry.etag)),
+        version_id: convert::written_version(&entry.version),
+        server_side_encryption: Some(convert::encryption(entry.kms)),
         checksum_type: convert::checksum_type(entry.checksum.as_ref()),
         ..dto::CompleteMultipartUploadOutput::default()
     };

@@ -63,7 +63,8 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(address: SocketAddr, secret: &'static str) -> Self {
-        Self { http: reqwest::Client::new(), address, secret }
+        let http = reqwest::Client::builder().no_proxy().build().expect("it can be built");
+        Self { http, address, secret }
     }
 
     pub(crate) fn with_secret(&self, secret: &'static str) -> Self {

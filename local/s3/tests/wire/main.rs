@@ -1,6 +1,7 @@
 //! The endpoint over a real socket, asked by hand-made requests.
 
 mod client;
+mod versions;
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
 use client::{Answer, Client, Trailer};
-use local_s3::{Count, Credentials, Store, fallback};
+use local_s3::{BucketSettings, Count, Credentials, Store, fallback};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -23,6 +24,8 @@ async fn endpoint() -> Endpoint {
     let root = TempDir::new().expect("a directory");
     let store = Store::open(root.path()).await.expect("the store opens");
     store.create_bucket("results").await.expect("the bucket is created");
+    let settings = BucketSettings { versioned: true, kms: true };
+    store.create_bucket_with("versions", settings).await.expect("the bucket is created");
     let own = Router::new().route("/health", get(async || "well"));
     let router = own.merge(fallback(store.clone(), &[Credentials::new("test", "test")]));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -91,7 +94,7 @@ async fn what_is_not_there_is_named() {
     check(&client.get("/nowhere/none").await, 404, "NoSuchBucket");
     check(&client.put("/nowhere/none", &[], b"x").await, 404, "NoSuchBucket");
     check(&client.get("/results/none?uploadId=none").await, 404, "NoSuchUpload");
-    check(&client.get("/results?versioning").await, 501, "NotImplemented");
+    check(&client.get("/results?acl").await, 501, "NotImplemented");
     check(&client.send("DELETE", "/results/none", &[], b"").await, 204, "");
 }
 
