@@ -113,6 +113,8 @@ export function deploy(settings: Settings, packages: Packages, workflow: string)
       functions: Object.fromEntries(placeholders) as Record<string, aws.lambda.Function>,
       values: { WorkGroupName: workGroup.name },
       results,
+      // An object that is written before its bucket has versions has none that a run could pin.
+      needs: [storage],
       key,
       logs,
       logLevel: settings.workflowLogLevel,

@@ -14,6 +14,7 @@ export interface StorageArgs {
 
 /** The removal of objects by S3 itself. */
 interface Lifecycle {
+  id: string;
   /** The beginning of their keys. */
   prefix: string;
   expirationDays: number | undefined;
@@ -26,10 +27,10 @@ interface Lifecycle {
  */
 const NONCURRENT_DAYS = 30;
 
-/** The tokens of waiting queries, one object each. */
-const WAITS = "waits/";
-
-/** The days that a token is kept: one more than a run may last. A token is of no use after that. */
+/**
+ * The days that the token of a waiting query is kept: one more than a run may last. After that it is
+ * of no use.
+ */
 const WAIT_DAYS = 4;
 
 /** The days that an overwritten token is kept, which nobody reads: the least that S3 takes. */
@@ -47,12 +48,17 @@ export class Storage extends pulumi.ComponentResource {
   constructor(name: string, args: StorageArgs, options: pulumi.ComponentResourceOptions) {
     super("athena-workflow:index:Storage", name, {}, options);
     const keep = (expirationDays: number | undefined): Lifecycle[] => [
-      { prefix: "", expirationDays, noncurrentDays: NONCURRENT_DAYS },
+      { id: "expire", prefix: "", expirationDays, noncurrentDays: NONCURRENT_DAYS },
     ];
     this.queries = this.createBucket(`${name}-queries`, args, keep(undefined));
     this.results = this.createBucket(`${name}-results`, args, keep(args.resultsRetentionDays));
     this.state = this.createBucket(`${name}-state`, args, [
-      { prefix: WAITS, expirationDays: WAIT_DAYS, noncurrentDays: OLD_WAIT_DAYS },
+      {
+        id: "expire-waits",
+        prefix: "waits/",
+        expirationDays: WAIT_DAYS,
+        noncurrentDays: OLD_WAIT_DAYS,
+      },
     ]);
     this.registerOutputs();
   }
@@ -105,21 +111,14 @@ export class Storage extends pulumi.ComponentResource {
       name,
       {
         bucket: bucket.id,
-        rules: [
-          ...lifecycles.map(({ prefix, expirationDays, noncurrentDays }) => ({
-            id: prefix === "" ? "expire" : `expire-${prefix.replace("/", "")}`,
-            status: "Enabled",
-            filter: { prefix },
-            ...(expirationDays !== undefined && { expiration: { days: expirationDays } }),
-            noncurrentVersionExpiration: { noncurrentDays },
-          })),
-          {
-            id: "abort-uploads",
-            status: "Enabled",
-            filter: { prefix: "" },
-            abortIncompleteMultipartUpload: { daysAfterInitiation: UNFINISHED_UPLOAD_DAYS },
-          },
-        ],
+        rules: lifecycles.map(({ id, prefix, expirationDays, noncurrentDays }) => ({
+          id,
+          status: "Enabled",
+          filter: { prefix },
+          ...(expirationDays !== undefined && { expiration: { days: expirationDays } }),
+          noncurrentVersionExpiration: { noncurrentDays },
+          abortIncompleteMultipartUpload: { daysAfterInitiation: UNFINISHED_UPLOAD_DAYS },
+        })),
       },
       // Rules about versions are for a bucket that has them.
       { ...child, dependsOn: [versioning] },

@@ -14,6 +14,8 @@ export interface WorkflowArgs {
   /** The other placeholders. */
   values: Record<string, pulumi.Input<string>>;
   results: aws.s3.Bucket;
+  /** The resources that have to be there before the first run. */
+  needs: pulumi.Resource[];
   key: aws.kms.Key;
   logs: LogKeeping;
   logLevel: string;
@@ -78,7 +80,7 @@ export class Workflow extends pulumi.ComponentResource {
         },
         tracingConfiguration: { enabled: args.tracing },
       },
-      { parent: this, dependsOn: [policy] },
+      { parent: this, dependsOn: [policy, ...args.needs] },
     );
     this.registerOutputs();
   }
