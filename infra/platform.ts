@@ -114,7 +114,7 @@ export function deploy(settings: Settings, packages: Packages, workflow: string)
       values: { WorkGroupName: workGroup.name },
       results,
       // An object that is written before its bucket has versions has none that a run could pin.
-      needs: [storage],
+      needs: storage.parts,
       key,
       logs,
       logLevel: settings.workflowLogLevel,

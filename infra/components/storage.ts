@@ -44,6 +44,8 @@ export class Storage extends pulumi.ComponentResource {
   readonly queries: aws.s3.Bucket;
   readonly results: aws.s3.Bucket;
   readonly state: aws.s3.Bucket;
+  /** The parts of the buckets that make them safe to write to: versions, encryption, policies. */
+  readonly parts: pulumi.Resource[] = [];
 
   constructor(name: string, args: StorageArgs, options: pulumi.ComponentResourceOptions) {
     super("athena-workflow:index:Storage", name, {}, options);
@@ -81,12 +83,12 @@ export class Storage extends pulumi.ComponentResource {
       },
       child,
     );
-    new aws.s3.BucketOwnershipControls(
+    const ownership = new aws.s3.BucketOwnershipControls(
       name,
       { bucket: bucket.id, rule: { objectOwnership: "BucketOwnerEnforced" } },
       child,
     );
-    new aws.s3.BucketServerSideEncryptionConfiguration(
+    const encryption = new aws.s3.BucketServerSideEncryptionConfiguration(
       name,
       {
         bucket: bucket.id,
@@ -107,7 +109,7 @@ export class Storage extends pulumi.ComponentResource {
       { bucket: bucket.id, versioningConfiguration: { status: "Enabled" } },
       child,
     );
-    new aws.s3.BucketLifecycleConfiguration(
+    const lifecycle = new aws.s3.BucketLifecycleConfiguration(
       name,
       {
         bucket: bucket.id,
@@ -123,12 +125,13 @@ export class Storage extends pulumi.ComponentResource {
       // Rules about versions are for a bucket that has them.
       { ...child, dependsOn: [versioning] },
     );
-    new aws.s3.BucketPolicy(
+    const policy = new aws.s3.BucketPolicy(
       name,
       { bucket: bucket.id, policy: document([onlyOverTls(bucket)]) },
       // S3 refuses two changes of a bucket's access at once.
       { ...child, dependsOn: [publicAccess] },
     );
+    this.parts.push(publicAccess, ownership, encryption, versioning, lifecycle, policy);
     return bucket;
   }
 }
