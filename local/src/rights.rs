@@ -1,9 +1,12 @@
 //! The guard behind the ports of its neighbours.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use local_athena::Athena;
-use local_iam::{AccessKey, Call, ConditionKey, Context, Guard, Names};
+use local_iam::{AccessKey, Assumer, Call, ConditionKey, Context, Guard, Names, Refusal};
 use local_secrets::SecretStores;
 use local_states::{ObjectEntry, ObjectError, Objects, Roles};
 
@@ -29,34 +32,86 @@ impl Names for Services {
     }
 }
 
-/// The one state machine, with the rights of its role.
+/// The one state machine and the children of its distributed maps, with the rights of their role.
+///
+/// The role is taken once for each ARN that acts: the trust policy is asked about `…:NAME` when the
+/// stack starts, and about `…:NAME/LABEL` when the first child of that map runs.
 #[derive(Clone)]
 pub(crate) struct StateMachineRole {
-    pub(crate) guard: Guard,
-    pub(crate) role_arn: String,
-    pub(crate) key: AccessKey,
-    pub(crate) region: String,
-    pub(crate) objects: StoredObjects,
-}
-
-impl Roles for StateMachineRole {
-    fn authorization(&self, role_arn: &str) -> Option<String> {
-        (role_arn == self.role_arn).then(|| self.key.authorization(&self.region, "lambda"))
-    }
-
-    fn check(&self, role_arn: &str, action: &str, resource: &str) -> Result<(), String> {
-        if role_arn != self.role_arn {
-            return Err(format!("nobody has taken the role {role_arn}"));
-        }
-        let calls = [Call::new(action, resource)];
-        self.guard.authorize(&self.key.id, &calls).map_err(|refusal| refusal.to_string())
-    }
+    guard: Guard,
+    role_arn: String,
+    /// The key of the state machine itself, which reads the items of its maps.
+    key: AccessKey,
+    /// The keys of all that have acted, by the ARN of the state machine.
+    keys: Arc<Mutex<BTreeMap<String, AccessKey>>>,
+    region: String,
+    objects: StoredObjects,
 }
 
 impl StateMachineRole {
+    /// Takes the role for the state machine.
+    pub(crate) fn assume(
+        guard: &Guard,
+        state_machine_arn: &str,
+        role_arn: &str,
+        region: &str,
+        objects: StoredObjects,
+    ) -> Result<Self, Refusal> {
+        let key = guard.assume(Assumer::StateMachine(state_machine_arn), role_arn)?;
+        let keys = BTreeMap::from([(state_machine_arn.to_owned(), key.clone())]);
+        Ok(Self {
+            guard: guard.clone(),
+            role_arn: role_arn.to_owned(),
+            key,
+            keys: Arc::new(Mutex::new(keys)),
+            region: region.to_owned(),
+            objects,
+        })
+    }
+
+    /// The key with which a state machine acts. A refusal is not kept, so each call asks anew.
+    fn key_of(&self, role_arn: &str, state_machine_arn: &str) -> Result<AccessKey, String> {
+        if role_arn != self.role_arn {
+            return Err(format!("nobody has taken the role {role_arn}"));
+        }
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = keys.get(state_machine_arn) {
+            return Ok(key.clone());
+        }
+        let key = self
+            .guard
+            .assume(Assumer::StateMachine(state_machine_arn), role_arn)
+            .map_err(|refusal| format!("{refusal} (for {state_machine_arn})"))?;
+        keys.insert(state_machine_arn.to_owned(), key.clone());
+        Ok(key)
+    }
+
     fn check_all(&self, calls: &[Call]) -> Result<(), ObjectError> {
         let checked = self.guard.authorize(&self.key.id, calls);
         checked.map_err(|refusal| ObjectError::Unavailable(refusal.to_string()))
+    }
+}
+
+impl Roles for StateMachineRole {
+    fn authorization(
+        &self,
+        role_arn: &str,
+        state_machine_arn: &str,
+    ) -> Result<Option<String>, String> {
+        let key = self.key_of(role_arn, state_machine_arn)?;
+        Ok(Some(key.authorization(&self.region, "lambda")))
+    }
+
+    fn check(
+        &self,
+        role_arn: &str,
+        state_machine_arn: &str,
+        action: &str,
+        resource: &str,
+    ) -> Result<(), String> {
+        let key = self.key_of(role_arn, state_machine_arn)?;
+        let calls = [Call::new(action, resource)];
+        self.guard.authorize(&key.id, &calls).map_err(|refusal| refusal.to_string())
     }
 }
 

@@ -341,20 +341,14 @@ fn step_functions(
     objects: StoredObjects,
 ) -> Result<(StepFunctions, String), StackError> {
     let deployment::StateMachine { name, arn, role_arn, definition } = &deployment.state_machine;
-    let role = StateMachineRole {
-        guard: guard.clone(),
-        role_arn: role_arn.clone(),
-        key: guard.assume(Assumer::StateMachine(arn), role_arn)?,
-        region: deployment.region.clone(),
-        objects,
-    };
-    let step_functions = StepFunctions::new(local_states::Config {
-        account: deployment.account.clone(),
-        region: deployment.region.clone(),
-        lambda_endpoint: aws.to_owned(),
-        objects: Arc::new(role.clone()),
-        roles: Arc::new(role),
-    });
+    let role = StateMachineRole::assume(guard, arn, role_arn, &deployment.region, objects)?;
+    let step_functions = StepFunctions::new(local_states::Config::new(
+        &deployment.account,
+        &deployment.region,
+        aws,
+        Arc::new(role.clone()),
+        Arc::new(role),
+    ));
     let arn = step_functions.create_state_machine(name, definition, role_arn)?;
     Ok((step_functions, arn))
 }

@@ -23,6 +23,9 @@ struct Arguments {
     /// The directory whose folders are the buckets.
     #[arg(long, default_value = ".")]
     objects: PathBuf,
+    /// How many times faster than real time waits and time-outs are.
+    #[arg(long, default_value_t = 1.0)]
+    speed: f64,
 }
 
 struct Files {
@@ -80,12 +83,11 @@ fn walk(root: &Path, folder: &Path, entries: &mut Vec<ObjectEntry>) -> std::io::
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
+    let objects = Arc::new(Files { root: arguments.objects });
+    let roles = Arc::new(local_states::Unrestricted);
     let engine = StepFunctions::new(Config {
-        account: "000000000000".to_string(),
-        region: "us-east-1".to_string(),
-        lambda_endpoint: arguments.lambda,
-        objects: Arc::new(Files { root: arguments.objects }),
-        roles: Arc::new(local_states::Unrestricted),
+        speed: arguments.speed,
+        ..Config::new("000000000000", "us-east-1", arguments.lambda, objects, roles)
     });
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port));
     let listener = tokio::net::TcpListener::bind(address).await?;

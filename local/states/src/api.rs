@@ -5,6 +5,7 @@ mod executions;
 mod map_runs;
 mod paging;
 mod state_machines;
+mod tasks;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -31,7 +32,7 @@ async fn handle(State(engine): State<StepFunctions>, headers: HeaderMap, body: B
         headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.strip_prefix(TARGET_PREFIX).unwrap_or(target);
     let request_id = ("x-amzn-requestid", uuid::Uuid::new_v4().to_string());
-    match answer(&engine, operation, &body) {
+    match answer(&engine, operation, &body).await {
         Ok(answer) => ([request_id], json_body(&answer)).into_response(),
         Err(error) => {
             tracing::debug!(operation, error.kind = error.kind, "refused a request");
@@ -47,7 +48,7 @@ fn json_body(value: &Value) -> impl IntoResponse + use<> {
     (content_type, value.to_string())
 }
 
-fn answer(engine: &StepFunctions, operation: &str, body: &[u8]) -> Result<Value, ApiError> {
+async fn answer(engine: &StepFunctions, operation: &str, body: &[u8]) -> Result<Value, ApiError> {
     match operation {
         "CreateStateMachine" => state_machines::create(engine, request(body)?),
         "DescribeStateMachine" => state_machines::describe(engine, &request(body)?),
@@ -63,6 +64,9 @@ fn answer(engine: &StepFunctions, operation: &str, body: &[u8]) -> Result<Value,
         "GetExecutionHistory" => executions::history(engine, &request(body)?),
         "DescribeMapRun" => map_runs::describe(engine, &request(body)?),
         "ListMapRuns" => map_runs::list(engine, &request(body)?),
+        "SendTaskSuccess" => tasks::succeed(engine, request(body)?).await,
+        "SendTaskFailure" => tasks::fail(engine, request(body)?).await,
+        "SendTaskHeartbeat" => tasks::beat(engine, request(body)?).await,
         other => Err(ApiError::unknown_operation(other)),
     }
 }

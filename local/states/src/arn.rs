@@ -20,6 +20,12 @@ impl Place {
     pub(crate) fn execution(&self, machine: &str, name: &str) -> String {
         self.arn("execution", &format!("{machine}:{name}"))
     }
+
+    /// The state machine of an execution, both as ARNs.
+    pub(crate) fn state_machine_of(&self, execution_arn: &str) -> Option<String> {
+        let machine = execution_arn.split(':').nth(6)?;
+        Some(self.state_machine(machine))
+    }
 }
 
 /// Whether a text has the form of an ARN of that kind.

@@ -8,18 +8,21 @@ use std::collections::BTreeSet;
 use jsonata_core::evaluator::Evaluator;
 
 use crate::definition::read::read;
-use crate::definition::{Assign, Choice, Definition, Flow, Kind, Map, Next, State, Wait};
+use crate::definition::{
+    Assign, Choice, Definition, Flow, Kind, Map, Next, Resource, State, Task, Wait,
+};
 use crate::diagnostic::{
-    DUPLICATE_NAME, Diagnostic, EXPRESSION, MISSING_END, MISSING_TARGET, Severity,
+    CALLBACK, DUPLICATE_NAME, Diagnostic, EXPRESSION, MISSING_END, MISSING_TARGET, Severity,
     UNSUPPORTED_EXPRESSION,
 };
-use crate::expression::{ADDED_FUNCTIONS, Expression, Template};
+use crate::expression::{ADDED_FUNCTIONS, Expression, TaskUse, Template};
 
 /// Reads a definition and checks it, warnings included.
 ///
 /// Beside what AWS refuses this finds what no validator does: a `States.ALL` that is not last, an
 /// item reader in an inline map, unknown parameters of `lambda:invoke`, variables that nothing
-/// assigns, functions that do not exist, parts of `$states` that are not there.
+/// assigns, functions that do not exist, parts of `$states` that are not there, callback states that
+/// do not pass their token on or may wait for ever.
 ///
 /// # Errors
 ///
@@ -38,7 +41,8 @@ pub(crate) fn examine(text: &str) -> (Option<Definition>, Vec<Diagnostic>) {
     if let Some(definition) = &definition
         && !diagnostics.iter().any(is_error)
     {
-        let mut check = Check { diagnostics: &mut diagnostics, names: BTreeSet::new() };
+        let mut check =
+            Check { diagnostics: &mut diagnostics, names: BTreeSet::new(), has_token: false };
         check.flow(&definition.flow, &Visible::default());
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.severity);
@@ -56,6 +60,8 @@ struct Check<'a> {
     diagnostics: &'a mut Vec<Diagnostic>,
     /// The names of all states so far; they are unique in the whole machine.
     names: BTreeSet<String>,
+    /// Whether the state that is checked has a task token.
+    has_token: bool,
 }
 
 /// The parts of `$states` which a field may read.
@@ -130,6 +136,13 @@ impl Check<'_> {
 
     fn state(&mut self, state: &State, path: &str, visible: &Visible) {
         self.flows_inside(state, visible);
+        self.has_token = false;
+        if let Kind::Task(task) = &state.kind
+            && task.resource == Resource::LambdaCallback
+        {
+            self.has_token = true;
+            self.callback(state, task, path);
+        }
         for (field, template) in fields(state) {
             if let Some(template) = template {
                 self.template(template, &format!("{path}/{field}"), &BEFORE, visible);
@@ -144,6 +157,26 @@ impl Check<'_> {
         for (index, catcher) in state.catch.iter().enumerate() {
             let at = format!("{path}/Catch[{index}]");
             self.result(catcher.output.as_ref(), &catcher.assign, &at, &ON_ERROR, visible);
+        }
+    }
+
+    /// AWS takes a callback state that nobody can answer, which then waits for its time-out.
+    fn callback(&mut self, state: &State, task: &Task, path: &str) {
+        let mut passes_token = false;
+        if let Some(arguments) = &state.arguments {
+            arguments.visit("", &mut |_, expression| {
+                passes_token |= expression.names().may_read_task_token();
+            });
+        }
+        if !passes_token {
+            let message = "the state never passes `$states.context.Task.Token` on, so nobody can \
+                           complete its task";
+            self.warn(CALLBACK, &format!("{path}/Arguments"), message);
+        }
+        if task.timeout_seconds.is_none() && task.heartbeat_seconds.is_none() {
+            let message = "without `TimeoutSeconds` or `HeartbeatSeconds` a lost callback is \
+                           waited for until the execution ends";
+            self.warn(CALLBACK, path, message);
         }
     }
 
@@ -211,6 +244,11 @@ impl Check<'_> {
                 error(format!("there is no `$states.{field}` here"));
             }
         }
+        if names.task == TaskUse::Named && !self.has_token {
+            let message = "`$states.context.Task` is there in states with `.waitForTaskToken` only";
+            self.warn(EXPRESSION, path, message);
+        }
+        let mut error = |message: String| self.error(UNSUPPORTED_EXPRESSION, path, message);
         if names.bare_context {
             error("`$` and `$$` mean nothing outside a path; use `$states`".to_string());
         }

@@ -97,6 +97,8 @@ pub(crate) struct Task {
 pub(crate) enum Resource {
     /// `arn:aws:states:::lambda:invoke`.
     LambdaInvoke,
+    /// `arn:aws:states:::lambda:invoke.waitForTaskToken`.
+    LambdaCallback,
     /// A function by its ARN.
     Function(String),
 }

@@ -40,6 +40,8 @@ pub(crate) const EXPRESSION: &str = "INVALID_JSONATA_EXPRESSION";
 pub(crate) const UNSUPPORTED_EXPRESSION: &str = "UNSUPPORTED_JSONATA_EXPRESSION";
 pub(crate) const MISSING_TARGET: &str = "MISSING_TRANSITION_TARGET";
 pub(crate) const MISSING_END: &str = "MISSING_END_STATE";
+/// A code of our own: AWS does not look at callbacks.
+pub(crate) const CALLBACK: &str = "UNSAFE_CALLBACK";
 pub(crate) const DUPLICATE_NAME: &str = "DUPLICATE_STATE_NAME";
 
 impl Diagnostic {

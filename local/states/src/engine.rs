@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-pub(crate) use execution::{Execution, Status};
+pub(crate) use execution::Execution;
+use execution::Mail;
 pub(crate) use map_runs::MapRunRecord;
 
 use crate::arn::{Place, is_name};
@@ -21,11 +22,13 @@ use crate::definition::Definition;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::history::Trouble;
 use crate::lambda::Lambda;
-use crate::machine::{Event, Machine};
+use crate::machine::{Machine, Signal};
 use crate::objects::Objects;
 use crate::payload::{PAYLOAD_BYTES_MAX, Payload};
 use crate::roles::Roles;
 use crate::scope::Identity;
+use crate::status::{Status, StatusListener};
+use crate::task_token::TaskToken;
 
 /// Where the engine is and what it reaches.
 #[derive(Clone)]
@@ -40,6 +43,32 @@ pub struct Config {
     pub objects: Arc<dyn Objects>,
     /// What state machines may do.
     pub roles: Arc<dyn Roles>,
+    /// How many times faster than real time the timers run: waits, delays of retries, time-outs and
+    /// heartbeats of tasks, and time-outs of executions. Default: 1.
+    pub speed: f64,
+    /// Who is told when executions start and end. Default: nobody.
+    pub status_listener: Option<Arc<dyn StatusListener>>,
+}
+
+impl Config {
+    /// The given, and the default of everything else.
+    pub fn new(
+        account: impl Into<String>,
+        region: impl Into<String>,
+        lambda_endpoint: impl Into<String>,
+        objects: Arc<dyn Objects>,
+        roles: Arc<dyn Roles>,
+    ) -> Self {
+        Self {
+            account: account.into(),
+            region: region.into(),
+            lambda_endpoint: lambda_endpoint.into(),
+            objects,
+            roles,
+            speed: 1.0,
+            status_listener: None,
+        }
+    }
 }
 
 /// Why a state machine can not be created or changed.
@@ -72,6 +101,8 @@ struct Inner {
     lambda: Lambda,
     objects: Arc<dyn Objects>,
     roles: Arc<dyn Roles>,
+    speed: f64,
+    status_listener: Option<Arc<dyn StatusListener>>,
     machines: Mutex<BTreeMap<String, StateMachine>>,
     executions: Mutex<Executions>,
     map_runs: Mutex<BTreeMap<String, Arc<MapRunRecord>>>,
@@ -123,6 +154,15 @@ pub enum StartError {
     ShutDown,
 }
 
+/// Why a task token is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenError {
+    #[error("the text is no task token")]
+    Malformed,
+    #[error("the task of the token is over")]
+    Closed,
+}
+
 /// A lock that a panic elsewhere has not made useless: every change under it is one step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -130,11 +170,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl StepFunctions {
     /// An engine without state machines.
+    ///
+    /// # Panics
+    ///
+    /// If the speed is not a number above 0.
     pub fn new(config: Config) -> Self {
+        assert!(config.speed > 0.0, "the speed of time must be above 0, not {}", config.speed);
         let inner = Inner {
             lambda: Lambda::new(&config.lambda_endpoint),
             objects: config.objects,
             roles: config.roles,
+            speed: config.speed,
+            status_listener: config.status_listener,
             place: Place { account: config.account, region: config.region },
             machines: Mutex::default(),
             executions: Mutex::default(),
@@ -296,6 +343,7 @@ impl StepFunctions {
         };
         let (execution, is_new) = self.register(identity, None)?;
         if let Some(mailbox) = is_new {
+            execution.announce();
             let engine = self.clone();
             let run = Arc::clone(&execution);
             let definition = Arc::clone(&machine.definition);
@@ -309,7 +357,7 @@ impl StepFunctions {
         &self,
         identity: Identity,
         map_run_arn: Option<String>,
-    ) -> Result<(Arc<Execution>, Option<mpsc::UnboundedReceiver<Event>>), StartError> {
+    ) -> Result<(Arc<Execution>, Option<mpsc::UnboundedReceiver<Mail>>), StartError> {
         let arn = identity.execution_arn.clone();
         let mut executions = lock(&self.inner.executions);
         if self.inner.is_closed.load(Ordering::Relaxed) {
@@ -323,12 +371,29 @@ impl StepFunctions {
             return Err(StartError::Exists(arn));
         }
         let owner = map_run_arn.clone().unwrap_or_else(|| identity.state_machine_arn.clone());
-        let (execution, mailbox) = Execution::new(identity, map_run_arn);
+        let listener = self.inner.status_listener.clone();
+        let (execution, mailbox) = Execution::new(identity, map_run_arn, listener);
         let execution = Arc::new(execution);
         executions.by_arn.insert(arn, Arc::clone(&execution));
         let siblings = executions.by_owner.entry(owner).or_default();
         siblings.push(Arc::clone(&execution));
         Ok((execution, Some(mailbox)))
+    }
+
+    /// Sends a task token back to its task.
+    pub(crate) async fn signal(&self, token: &str, signal: Signal) -> Result<(), TokenError> {
+        let token = TaskToken::parse(token).ok_or(TokenError::Malformed)?;
+        let execution = self.execution(token.execution_arn()).ok_or(TokenError::Closed)?;
+        if execution.signal(token, signal).await { Ok(()) } else { Err(TokenError::Closed) }
+    }
+
+    /// Returns the ARN of the state machine that gave a task token out: `…:stateMachine:NAME`, and
+    /// `…:stateMachine:NAME/LABEL` for a child of a distributed map.
+    ///
+    /// A closed token has one as well; text that is no task token has none.
+    pub fn state_machine_of_token(&self, token: &str) -> Option<String> {
+        let token = TaskToken::parse(token)?;
+        self.inner.place.state_machine_of(token.execution_arn())
     }
 
     pub(crate) fn execution(&self, arn: &str) -> Option<Arc<Execution>> {

@@ -15,7 +15,7 @@ use jsonata_core::value::JValue;
 use serde_json::{Map, Value};
 
 pub(crate) use functions::ADDED as ADDED_FUNCTIONS;
-pub(crate) use names::Names;
+pub(crate) use names::{Names, TaskUse};
 
 use crate::payload::Payload;
 use crate::scope::{Item, Surroundings};

@@ -29,6 +29,8 @@ pub(crate) struct Trouble {
 pub(crate) enum Service {
     /// `arn:aws:states:::lambda:invoke`.
     LambdaInvoke,
+    /// `arn:aws:states:::lambda:invoke.waitForTaskToken`.
+    LambdaCallback,
     /// The ARN of a function as the resource.
     Function { arn: String },
 }
@@ -79,6 +81,12 @@ pub(crate) enum Detail {
     },
     Scheduled(Box<Schedule>),
     Started(Service),
+    /// The call of a callback task is over, and the task waits for its token.
+    Submitted {
+        service: Service,
+        /// The function's answer, unless the token was settled before it came.
+        output: Option<Arc<str>>,
+    },
     Succeeded {
         service: Service,
         output: Arc<str>,
@@ -202,9 +210,17 @@ impl Detail {
             }
             Detail::Scheduled(schedule) => schedule.to_json(data),
             Detail::Started(service) => match service {
-                Service::LambdaInvoke => named("TaskStarted", service.fields()),
+                Service::LambdaInvoke | Service::LambdaCallback => {
+                    named("TaskStarted", service.fields())
+                }
                 Service::Function { .. } => ("LambdaFunctionStarted".into(), None),
             },
+            Detail::Submitted { service, output } => {
+                let output = output.as_ref().map(|output| data.of("output", output));
+                let mut fields = output.unwrap_or_default();
+                fields.extend(service.fields());
+                named(service.event("Submitted"), fields)
+            }
             Detail::Succeeded { service, output } => {
                 let mut fields = data.of("output", output);
                 fields.extend(service.fields());
@@ -254,18 +270,20 @@ impl Detail {
 
 impl Service {
     fn fields(&self) -> Map<String, Value> {
-        match self {
-            Service::LambdaInvoke => Map::from_iter([
-                ("resourceType".to_string(), json!("lambda")),
-                ("resource".to_string(), json!("invoke")),
-            ]),
-            Service::Function { .. } => Map::new(),
-        }
+        let resource = match self {
+            Service::LambdaInvoke => "invoke",
+            Service::LambdaCallback => "invoke.waitForTaskToken",
+            Service::Function { .. } => return Map::new(),
+        };
+        Map::from_iter([
+            ("resourceType".to_string(), json!("lambda")),
+            ("resource".to_string(), json!(resource)),
+        ])
     }
 
     fn event(&self, what: &str) -> String {
         match self {
-            Service::LambdaInvoke => format!("Task{what}"),
+            Service::LambdaInvoke | Service::LambdaCallback => format!("Task{what}"),
             Service::Function { .. } => format!("LambdaFunction{what}"),
         }
     }
@@ -274,7 +292,7 @@ impl Service {
 impl Schedule {
     fn to_json(&self, data: Data) -> (String, Details) {
         let mut fields = match &self.service {
-            Service::LambdaInvoke => {
+            Service::LambdaInvoke | Service::LambdaCallback => {
                 let mut fields = self.service.fields();
                 fields.insert("region".into(), json!(self.region));
                 // The field is required by the API, so it is there without the data as well.
@@ -291,7 +309,8 @@ impl Schedule {
         if let Some(seconds) = self.timeout_seconds {
             fields.insert("timeoutInSeconds".into(), json!(seconds));
         }
-        if let (Some(seconds), Service::LambdaInvoke) = (self.heartbeat_seconds, &self.service) {
+        let is_function = matches!(self.service, Service::Function { .. });
+        if let Some(seconds) = self.heartbeat_seconds.filter(|_| !is_function) {
             fields.insert("heartbeatInSeconds".into(), json!(seconds));
         }
         if let Some(role) = &self.credentials {

@@ -34,11 +34,18 @@ const SHOWN_HEADERS: [&str; 8] = [
     "Content-Type",
 ];
 
+/// A client that asks no proxy. The endpoint is on this machine, and the proxies that the
+/// environment names would see every invocation, passwords in jobs included.
+fn client() -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy().build();
+    client.expect("a client without TLS and files of certificates can be built")
+}
+
 impl Lambda {
     pub(crate) fn new(endpoint: &str) -> Self {
         Self {
             endpoint: endpoint.trim_end_matches('/').to_string(),
-            http: reqwest::Client::new(),
+            http: client(),
             calls: Arc::new(Semaphore::new(CALLS_AT_ONCE_MAX)),
         }
     }
@@ -280,6 +287,45 @@ mod tests {
         let result = Lambda::new(&format!("http://{address}")).invoke(&invocation, None).await;
         let error = result.map_err(|trouble| trouble.error);
         assert_eq!(error, Err(Some("Lambda.SdkClientException".to_string())));
+    }
+
+    /// The environment of a process that is told to use a proxy which is not there.
+    const PROXIES: [&str; 6] =
+        ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+    /// Runs in a process of its own, which `no_proxy_is_asked` starts.
+    #[tokio::test]
+    #[ignore = "it shows something only where the environment names a proxy"]
+    async fn a_call_past_the_proxy() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let answer = axum::routing::post(|| async { "\"direct\"" });
+        let router = axum::Router::new().fallback_service(answer);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let invocation = Invocation {
+            function: "f".to_string(),
+            qualifier: None,
+            body: "{}".to_string(),
+            kind: None,
+            log_type: None,
+            client_context: None,
+            service: Service::Function { arn: "f".to_string() },
+        };
+        let result = Lambda::new(&format!("http://{address}")).invoke(&invocation, None).await;
+        assert_eq!(result, Ok(json!("direct")));
+    }
+
+    #[test]
+    fn no_proxy_is_asked() {
+        let program = std::env::current_exe().expect("the path of this program");
+        let mut command = std::process::Command::new(program);
+        command.args(["--exact", "lambda::tests::a_call_past_the_proxy", "--include-ignored"]);
+        // Port 1 refuses connections, so a client that asks the proxy fails.
+        command.envs(PROXIES.map(|name| (name, "http://127.0.0.1:1")));
+        command.env_remove("NO_PROXY").env_remove("no_proxy");
+        let output = command.output().expect("the program runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }
 
     #[test]

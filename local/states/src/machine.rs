@@ -5,6 +5,8 @@
 //! actions and brings their outcomes back as events. Only `$now`, `$millis`, `$random` and `$uuid`
 //! in an expression ask the world directly.
 
+#[cfg(test)]
+mod callback_tests;
 mod children;
 mod distributed;
 mod enter;
@@ -29,10 +31,11 @@ use crate::expression::{Bindings, Template};
 use crate::history::{Detail, HISTORY_EVENTS_MAX, HistoryEvent, Trouble};
 use crate::payload::{PAYLOAD_BYTES_MAX, Payload};
 use crate::scope::{Identity, Surroundings};
+use crate::task_token::TaskToken;
 pub(crate) use children::select;
 pub(crate) use failure::Failure;
-pub(crate) use message::{Action, Event, Invocation, Outcome, Token};
-use thread::{Current, Parent, Phase, Step, Thread, ThreadId, Work};
+pub(crate) use message::{Action, Event, Invocation, Outcome, Signal, Token};
+use thread::{Current, Heartbeat, Parent, Phase, RunningTask, Step, Thread, ThreadId, Work};
 
 /// AWS: the variables of an execution may have 10 MiB together.
 const VARIABLES_BYTES_MAX: usize = 10 * 1024 * 1024;
@@ -43,6 +46,8 @@ pub(crate) struct Machine {
     identity: Arc<Identity>,
     threads: HashMap<ThreadId, Thread>,
     waiting: HashMap<Token, ThreadId>,
+    /// The callback tasks that are open.
+    callbacks: HashMap<TaskToken, ThreadId>,
     deadline: Option<Token>,
     work: VecDeque<Work>,
     actions: Vec<Action>,
@@ -56,7 +61,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// An execution that has not begun. The seed decides jitter and the ids of map runs.
+    /// An execution that has not begun. The seed decides jitter, task tokens and the ids of map runs.
     pub(crate) fn new(definition: Arc<Definition>, identity: Arc<Identity>, seed: u64) -> Self {
         Self {
             now: identity.started,
@@ -64,6 +69,7 @@ impl Machine {
             identity,
             threads: HashMap::new(),
             waiting: HashMap::new(),
+            callbacks: HashMap::new(),
             deadline: None,
             work: VecDeque::new(),
             actions: Vec::new(),
@@ -89,6 +95,7 @@ impl Machine {
             Event::Start => self.start(),
             Event::TaskFinished { call, result } => self.task_finished(call, result),
             Event::TimerFired { timer } => self.timer_fired(timer),
+            Event::Callback { token, signal } => self.callback(&token, signal),
             Event::MapRunFinished { run, result } => self.map_run_finished(run, result),
             Event::Stop(trouble) => self.stop(trouble),
         }
@@ -169,9 +176,11 @@ impl Machine {
         timer
     }
 
+    /// Drops what runs for the token, unless it has happened already.
     fn cancel(&mut self, token: Token) {
-        self.waiting.remove(&token);
-        self.actions.push(Action::Cancel(token));
+        if self.waiting.remove(&token).is_some() {
+            self.actions.push(Action::Cancel(token));
+        }
     }
 
     /// Adds an event and returns its number. One place is kept for the execution's last event.
@@ -216,6 +225,7 @@ impl Machine {
             entered_event: thread.last_event,
             before_event,
             entered: self.now,
+            task_token: None,
             phase: Phase::Entered,
         });
     }
@@ -265,6 +275,7 @@ impl Machine {
             state_entered: current.entered,
             retry_count: current.retry_count(),
             input: current.input.clone(),
+            task_token: current.task_token.clone(),
             result: None,
             error_output: None,
         };
@@ -354,6 +365,7 @@ impl Machine {
         self.record(previous, detail);
         self.threads.clear();
         self.waiting.clear();
+        self.callbacks.clear();
         self.work.clear();
         self.actions.push(Action::Finish(outcome));
     }

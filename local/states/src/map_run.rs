@@ -277,6 +277,7 @@ mod tests {
                 state_entered: Timestamp::UNIX_EPOCH,
                 retry_count: 0,
                 input: Payload::from(json!({"run": "r"})),
+                task_token: None,
                 result: None,
                 error_output: None,
             },

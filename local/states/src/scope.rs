@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::payload::Payload;
+use crate::task_token::TaskToken;
 
 /// Variables of one level, and of the levels around it.
 ///
@@ -71,6 +72,8 @@ pub(crate) struct Surroundings {
     pub(crate) state_entered: Timestamp,
     pub(crate) retry_count: u32,
     pub(crate) input: Payload,
+    /// The token of a callback task's attempt.
+    pub(crate) task_token: Option<TaskToken>,
     pub(crate) result: Option<Payload>,
     pub(crate) error_output: Option<Payload>,
 }
@@ -97,6 +100,9 @@ impl Surroundings {
                 "RetryCount": self.retry_count,
             },
         });
+        if let Some(token) = &self.task_token {
+            context["Task"] = json!({"Token": token.text()});
+        }
         if let Some(item) = item {
             context["Map"] = json!({"Item": {"Index": item.index, "Value": item.value.value()}});
         }

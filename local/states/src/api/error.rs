@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 
 use crate::arn::is_kind;
-use crate::engine::{DefinitionError, StartError};
+use crate::engine::{DefinitionError, StartError, TokenError};
 
 /// What a refused request is answered with.
 #[derive(Debug, PartialEq)]
@@ -41,6 +41,21 @@ impl ApiError {
         Self::new("ResourceNotFound", format!("Resource not found: '{arn}'"))
     }
 
+    /// A field that is too long is refused before anything is looked up.
+    pub(super) fn check_length(field: &str, length: usize, most: usize) -> Result<(), Self> {
+        if length <= most {
+            return Ok(());
+        }
+        Err(Self::too_long(field, length, most))
+    }
+
+    fn too_long(field: &str, length: usize, most: usize) -> Self {
+        Self::validation(format!(
+            "1 validation error detected: Value at '{field}' failed to satisfy constraint: Member \
+             must have length less than or equal to {most}, but it has {length}"
+        ))
+    }
+
     /// An ARN of another kind is refused before anything is looked up.
     pub(super) fn check_arn(arn: &str, kind: &str) -> Result<(), Self> {
         if is_kind(arn, kind) {
@@ -69,6 +84,20 @@ impl From<DefinitionError> for ApiError {
     }
 }
 
+/// AWS's answers word for word. A late or second settlement of a task and one of an execution that
+/// is over get the same.
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Malformed => Self::new("InvalidToken", "Invalid Token: 'Invalid token'"),
+            TokenError::Closed => {
+                let message = "Task Timed Out: 'Provided task does not exist anymore'";
+                Self::new("TaskTimedOut", message)
+            }
+        }
+    }
+}
+
 impl From<StartError> for ApiError {
     fn from(error: StartError) -> Self {
         match error {
@@ -78,11 +107,9 @@ impl From<StartError> for ApiError {
                 let message = format!("Invalid State Machine Execution Input: '{fault}'");
                 Self::new("InvalidExecutionInput", message)
             }
-            StartError::InputTooLarge(size_bytes) => Self::validation(format!(
-                "1 validation error detected: Value at 'input' failed to satisfy constraint: \
-                 Member must have length less than or equal to {}, but it has {size_bytes}",
-                crate::payload::PAYLOAD_BYTES_MAX
-            )),
+            StartError::InputTooLarge(size_bytes) => {
+                Self::too_long("input", size_bytes, crate::payload::PAYLOAD_BYTES_MAX)
+            }
             StartError::Exists(arn) => {
                 let message = format!("Execution Already Exists: '{arn}'");
                 Self::new("ExecutionAlreadyExists", message)

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::paging::Page;
 use super::state_machines::described;
-use crate::engine::{Execution, Status, StepFunctions};
+use crate::engine::{Execution, StepFunctions};
 use crate::history::{Trouble, epoch_seconds};
+use crate::status::Status;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::paging::Page;
-use crate::engine::{MapRunRecord, Status, StepFunctions};
+use crate::engine::{MapRunRecord, StepFunctions};
 use crate::history::epoch_seconds;
+use crate::status::Status;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -144,11 +144,13 @@ fn fields_and_resources_that_are_not_known_are_refused_by_name() {
     );
     for resource in [
         "arn:aws:states:::aws-sdk:s3:listBuckets",
-        "arn:aws:states:::lambda:invoke.waitForTaskToken",
+        "arn:aws:states:::sqs:sendMessage.waitForTaskToken",
+        "arn:aws:states:::lambda:invoke.sync",
+        "arn:aws:lambda:us-east-1:000000000000:f.waitForTaskToken",
     ] {
         let message = format!(
-            "the resource `{resource}` is not supported; `arn:aws:states:::lambda:invoke` and the \
-             ARN of a Lambda function are"
+            "the resource `{resource}` is not supported; `arn:aws:states:::lambda:invoke`, with or \
+             without `.waitForTaskToken`, and the ARN of a Lambda function are"
         );
         error("/States/Load/Resource", json!(resource), "/States/Load/Resource", &message);
     }
@@ -240,6 +242,61 @@ fn faults_that_validators_miss_are_found() {
         "/States/Many/ItemProcessor/States/BigQuery/Output",
         "nothing assigns the variable `$plan`",
     );
+}
+
+#[test]
+fn callback_states_that_nobody_can_answer_are_found() {
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Value), expected: &[&str]) {
+        let mut definition = sound();
+        let load = &mut definition["States"]["Load"];
+        load["Resource"] = json!("arn:aws:states:::lambda:invoke.waitForTaskToken");
+        load["Arguments"]["Payload"]["token"] = json!("{% $states.context.Task.Token %}");
+        change(load);
+        let (definition, faults) = examine(&definition.to_string());
+        assert!(definition.is_some(), "AWS takes it: {faults:?}");
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        assert_eq!(faults, expected);
+    }
+    let silent = "UNSAFE_CALLBACK: the state never passes `$states.context.Task.Token` on, so \
+                  nobody can complete its task at /States/Load/Arguments";
+    let endless = "UNSAFE_CALLBACK: without `TimeoutSeconds` or `HeartbeatSeconds` a lost \
+                   callback is waited for until the execution ends at /States/Load";
+    check(|_| {}, &[]);
+    check(|load| load["Arguments"]["Payload"]["token"] = json!("token"), &[silent]);
+    check(
+        |load| load["Arguments"]["Payload"]["token"] = json!("{% $states.input.token %}"),
+        &[silent],
+    );
+    check(|load| load["Arguments"]["Payload"]["token"] = json!("{% $states.context %}"), &[]);
+    let without_time_out = |load: &mut Value| {
+        load.as_object_mut().expect("an object").shift_remove("TimeoutSeconds");
+    };
+    check(without_time_out, &[endless]);
+    check(
+        |load| {
+            without_time_out(load);
+            load["HeartbeatSeconds"] = json!(10);
+        },
+        &[],
+    );
+    // A plain call has no token.
+    check(
+        |load| load["Resource"] = json!("arn:aws:states:::lambda:invoke"),
+        &["INVALID_JSONATA_EXPRESSION: `$states.context.Task` is there in states with \
+           `.waitForTaskToken` only at /States/Load/Arguments/Payload/token"],
+    );
+}
+
+#[test]
+fn a_heartbeat_is_shorter_than_the_time_out() {
+    error(
+        "/States/Load/HeartbeatSeconds",
+        json!(60),
+        "/States/Load/HeartbeatSeconds",
+        "`HeartbeatSeconds` must be smaller than `TimeoutSeconds`",
+    );
+    assert!(check(&mutated("/States/Load/HeartbeatSeconds", json!(59))).is_ok());
 }
 
 #[test]

@@ -162,8 +162,15 @@ fn task(fields: &Fields<'_>, arguments: Option<&Template>) -> Option<Task> {
     let timeout_seconds = seconds(fields, "TimeoutSeconds", 1);
     let heartbeat_seconds = seconds(fields, "HeartbeatSeconds", 1);
     let resource = resource(fields)?;
-    if resource == Resource::LambdaInvoke {
+    if matches!(resource, Resource::LambdaInvoke | Resource::LambdaCallback) {
         invoke_arguments(fields, arguments);
+    }
+    if let (Some(Template::Literal(timeout)), Some(Template::Literal(heartbeat))) =
+        (&timeout_seconds, &heartbeat_seconds)
+        && heartbeat.as_u64() >= timeout.as_u64()
+    {
+        fields
+            .error("HeartbeatSeconds", "`HeartbeatSeconds` must be smaller than `TimeoutSeconds`");
     }
     Some(Task { resource, timeout_seconds, heartbeat_seconds, role_arn })
 }
@@ -180,13 +187,16 @@ fn resource(fields: &Fields<'_>) -> Option<Resource> {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     match parts[..] {
         ["arn", _, "states", "", "", "lambda:invoke"] => Some(Resource::LambdaInvoke),
+        ["arn", _, "states", "", "", "lambda:invoke.waitForTaskToken"] => {
+            Some(Resource::LambdaCallback)
+        }
         ["arn", _, "lambda", _, _, function] if function.starts_with("function:") => {
             Some(Resource::Function(text.to_string()))
         }
         _ => {
             let message = format!(
-                "the resource `{text}` is not supported; `arn:aws:states:::lambda:invoke` and \
-                 the ARN of a Lambda function are"
+                "the resource `{text}` is not supported; `arn:aws:states:::lambda:invoke`, with or \
+                 without `.waitForTaskToken`, and the ARN of a Lambda function are"
             );
             fields.error("Resource", message);
             None

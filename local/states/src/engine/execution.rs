@@ -3,45 +3,36 @@
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{lock, now_in_milliseconds};
 use crate::history::{Detail, HistoryEvent, Trouble};
-use crate::machine::{Event, Outcome};
+use crate::machine::{Event, Outcome, Signal};
 use crate::payload::Payload;
 use crate::scope::Identity;
-
-/// Where an execution stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    Running,
-    Succeeded,
-    Failed,
-    TimedOut,
-    Aborted,
-}
-
-impl Status {
-    pub(crate) const ALL: [Status; 5] =
-        [Status::Running, Status::Succeeded, Status::Failed, Status::TimedOut, Status::Aborted];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Status::Running => "RUNNING",
-            Status::Succeeded => "SUCCEEDED",
-            Status::Failed => "FAILED",
-            Status::TimedOut => "TIMED_OUT",
-            Status::Aborted => "ABORTED",
-        }
-    }
-}
+use crate::status::{Status, StatusChange, StatusListener};
+use crate::task_token::TaskToken;
 
 /// One execution, running or over.
 pub(crate) struct Execution {
     pub(crate) identity: Arc<Identity>,
     pub(crate) map_run_arn: Option<String>,
     record: Mutex<Record>,
-    mailbox: mpsc::UnboundedSender<Event>,
+    mailbox: mpsc::UnboundedSender<Mail>,
+    listener: Option<Arc<dyn StatusListener>>,
+}
+
+/// An event from outside, for the runner of an execution.
+pub(super) struct Mail {
+    pub(super) event: Event,
+    /// Gets whether a callback found its task open; dropped if the execution is over.
+    pub(super) reply: Option<oneshot::Sender<bool>>,
+}
+
+impl From<Event> for Mail {
+    fn from(event: Event) -> Self {
+        Self { event, reply: None }
+    }
 }
 
 struct Record {
@@ -65,7 +56,8 @@ impl Execution {
     pub(super) fn new(
         identity: Identity,
         map_run_arn: Option<String>,
-    ) -> (Self, mpsc::UnboundedReceiver<Event>) {
+        listener: Option<Arc<dyn StatusListener>>,
+    ) -> (Self, mpsc::UnboundedReceiver<Mail>) {
         let (mailbox, inbox) = mpsc::unbounded_channel();
         let record = Record {
             status: Status::Running,
@@ -74,9 +66,38 @@ impl Execution {
             trouble: Trouble::default(),
             events: Vec::new(),
         };
-        let execution =
-            Self { identity: Arc::new(identity), map_run_arn, record: Mutex::new(record), mailbox };
-        (execution, inbox)
+        let record = Mutex::new(record);
+        let identity = Arc::new(identity);
+        (Self { identity, map_run_arn, record, mailbox, listener }, inbox)
+    }
+
+    /// Tells the listener of the status that the execution has now. To be called once for each,
+    /// and not while a lock is held, which the listener may need.
+    pub(super) fn announce(&self) {
+        let Some(listener) = &self.listener else {
+            return;
+        };
+        let Snapshot { status, stopped, output, .. } = self.snapshot();
+        listener.changed(StatusChange {
+            id: uuid::Uuid::new_v4().to_string(),
+            execution_arn: self.identity.execution_arn.clone(),
+            state_machine_arn: self.identity.state_machine_arn.clone(),
+            name: self.identity.execution_name.clone(),
+            status,
+            started: self.identity.started,
+            stopped,
+            input: Arc::clone(self.identity.input.text()),
+            output: output.map(|output| Arc::clone(output.text())),
+        });
+    }
+
+    /// Sends a token back; returns whether its task was open.
+    pub(super) async fn signal(&self, token: TaskToken, signal: Signal) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let mail = Mail { event: Event::Callback { token, signal }, reply: Some(reply) };
+        // The runner decides, so that of a settlement and a time-out at the same moment exactly
+        // one counts. A runner that is gone drops the reply: the execution is over.
+        self.mailbox.send(mail).is_ok() && answer.await.unwrap_or(false)
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -130,8 +151,9 @@ impl Execution {
         // event in its mailbox and drops what runs.
         let stopped = record.abort(trouble.clone());
         drop(record);
+        self.announce();
         // A runner that is already gone has nothing left to stop.
-        let _ = self.mailbox.send(Event::Stop(trouble));
+        let _ = self.mailbox.send(Event::Stop(trouble).into());
         stopped
     }
 
@@ -161,6 +183,8 @@ impl Execution {
                 record.trouble = trouble.clone();
             }
         }
+        drop(record);
+        self.announce();
     }
 
     /// Marks an execution whose runner was dropped.
@@ -168,6 +192,8 @@ impl Execution {
         let mut record = lock(&self.record);
         if record.status == Status::Running {
             record.abort(Trouble::default());
+            drop(record);
+            self.announce();
         }
     }
 }

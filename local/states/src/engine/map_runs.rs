@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
-use super::{Status, StepFunctions, lock, now_in_milliseconds};
+use super::{StepFunctions, lock, now_in_milliseconds};
 use crate::definition::Definition;
 use crate::items;
 use crate::machine::{Failure, Outcome};
 use crate::map_run::{ItemCounts, MapRun, MapRunAction, MapRunOrder, Tolerance};
 use crate::payload::Payload;
 use crate::scope::Identity;
+use crate::status::Status;
 
 /// What is kept of a map run, for `DescribeMapRun` and `ListMapRuns`.
 pub(crate) struct MapRunRecord {
@@ -108,7 +109,7 @@ impl StepFunctions {
         let parent = identity.state_machine_arn.split('/').next().unwrap_or_default();
         self.inner
             .roles
-            .check(&identity.role_arn, "states:StartExecution", parent)
+            .check(&identity.role_arn, &identity.state_machine_arn, "states:StartExecution", parent)
             .map_err(|message| Failure::named("StepFunctions.AccessDeniedException", message))?;
         let items = items::read(source, &*self.inner.objects).await?;
         let definition =
@@ -175,6 +176,7 @@ impl StepFunctions {
         };
         // The name is new, so there is always a mailbox.
         if let Ok((execution, Some(mailbox))) = self.register(identity, Some(order.arn.clone())) {
+            execution.announce();
             let run = self.clone().run(execution, Arc::clone(definition), mailbox);
             children.spawn(async move { (index, run.await) });
         }

@@ -82,7 +82,9 @@ fn range(arguments: &[JValue]) -> Outcome {
         items.push(JValue::from(next));
         next += step;
     }
-    Ok(JValue::array(items))
+    // A sequence, as every query of JSONata: AWS answers `$range(1, 9, 9)` with `1`, not `[1]`.
+    // `$partition` makes plain arrays: AWS answers `$partition([0], 1)` with `[[0]]`.
+    Ok(JValue::sequence(items))
 }
 
 fn hash(arguments: &[JValue]) -> Outcome {

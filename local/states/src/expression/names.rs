@@ -17,10 +17,24 @@ pub(crate) struct Names {
     pub(crate) whole_states: bool,
     /// Whether the execution's input is read through the context object.
     pub(crate) execution_input: bool,
+    /// The use of `$states.context.Task`.
+    pub(crate) task: TaskUse,
     /// Whether `$` or `$$` is used where there is no value it could mean.
     pub(crate) bare_context: bool,
     /// A field name that stands where there is no value it could be taken from.
     pub(crate) bare_field: Option<String>,
+}
+
+/// The ways in which an expression can reach the task token, the surest last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TaskUse {
+    /// The expression cannot reach it.
+    #[default]
+    None,
+    /// The expression reads the context object as a whole.
+    Possible,
+    /// The expression names `Task`.
+    Named,
 }
 
 impl Names {
@@ -31,6 +45,11 @@ impl Names {
         names.variables.retain(|name| !bound.contains(name));
         names.functions.retain(|name| !bound.contains(name));
         names
+    }
+
+    /// Whether the expression may read the task token.
+    pub(crate) fn may_read_task_token(&self) -> bool {
+        self.task != TaskUse::None || self.whole_states
     }
 
     /// Whether this field of `$states` may be needed to evaluate the expression.
@@ -201,6 +220,12 @@ impl Walk {
             Some(Some(field)) => {
                 self.names.states.insert((*field).to_string());
                 if *field == "context" {
+                    let task = match names.get(1) {
+                        Some(Some("Task")) => TaskUse::Named,
+                        Some(Some(_)) => TaskUse::None,
+                        Some(None) | None => TaskUse::Possible,
+                    };
+                    self.names.task = self.names.task.max(task);
                     let known = |index: usize, name: &str| {
                         names
                             .get(index)
@@ -244,6 +269,20 @@ mod tests {
         check("$sort($list, function($l, $r) { $l > $r })", &["list"], &["sort"], &[]);
         check("$a ? $states.errorOutput.Error : {'k': $b}", &["a", "b"], &[], &["errorOutput"]);
         check("$list^(>price)[0].{'n': name, 'c': $}", &["list"], &[], &[]);
+    }
+
+    #[test]
+    fn the_task_token_may_be_read_by_name_or_with_the_whole_context() {
+        let reads = |source: &str| {
+            let names = Names::of(&jsonata_core::parser::parse(source).expect("an expression"));
+            (names.task == TaskUse::Named, names.may_read_task_token())
+        };
+        assert_eq!(reads("$states.context.Task.Token"), (true, true));
+        assert_eq!(reads("{'token': $states.context.Task}"), (true, true));
+        assert_eq!(reads("$states.context"), (false, true));
+        assert_eq!(reads("($all := $states; $all.context.Task.Token)"), (false, true));
+        assert_eq!(reads("$states.context.State.Name"), (false, false));
+        assert_eq!(reads("$states.input.Task.Token"), (false, false));
     }
 
     #[test]

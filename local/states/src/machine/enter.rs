@@ -2,18 +2,30 @@
 
 use std::time::Duration;
 
+use rand::RngExt;
 use serde_json::Value;
 
-use super::{Action, Failure, Invocation, Machine, Phase, Step, Thread, ThreadId};
+use super::{
+    Action, Failure, Heartbeat, Invocation, Machine, Phase, RunningTask, Step, Thread, ThreadId,
+};
 use crate::definition::read::{INVOKE_PARAMETERS, parse_timestamp};
 use crate::definition::{Choice, Fail, Kind, Next, Resource, State, Task, Wait};
 use crate::expression::{Bindings, EvaluationError, Expected, Template};
 use crate::history::{Detail, Schedule, Service, Trouble};
 use crate::payload::Payload;
 use crate::scope::Surroundings;
+use crate::task_token::TaskToken;
 
 impl Machine {
     pub(super) fn run_state(&mut self, id: ThreadId, thread: &mut Thread) -> Result<Step, Failure> {
+        if let Some(current) = &mut thread.current
+            && let Kind::Task(task) = &current.state.kind
+            && task.resource == Resource::LambdaCallback
+        {
+            // AWS: every attempt has a token of its own; that of the one before is closed.
+            let nonce = self.random.random();
+            current.task_token = Some(TaskToken::new(&self.identity.execution_arn, nonce));
+        }
         let Some((state, surroundings)) = self.surroundings(thread) else {
             return Err(Failure::runtime("the state to run is not there"));
         };
@@ -62,11 +74,17 @@ impl Machine {
         let settings = TaskSettings::of(task, &Bindings::new(surroundings))
             .map_err(|error| self.evaluation_failed(thread, error))?;
         let invocation = match &task.resource {
-            Resource::LambdaInvoke => invocation(arguments.value()).map_err(|message| {
-                let located = thread.current.as_ref();
-                let cause = located.map(|current| Self::located(current, &message));
-                Failure::runtime(cause.unwrap_or(message))
-            })?,
+            Resource::LambdaInvoke | Resource::LambdaCallback => {
+                let service = match task.resource {
+                    Resource::LambdaCallback => Service::LambdaCallback,
+                    _ => Service::LambdaInvoke,
+                };
+                invocation(arguments.value(), service).map_err(|message| {
+                    let located = thread.current.as_ref();
+                    let cause = located.map(|current| Self::located(current, &message));
+                    Failure::runtime(cause.unwrap_or(message))
+                })?
+            }
             Resource::Function(arn) => Invocation {
                 function: arn.clone(),
                 qualifier: None,
@@ -93,8 +111,19 @@ impl Machine {
         let timeout = settings
             .timeout_seconds
             .map(|seconds| self.start_timer(id, Duration::from_secs(seconds)));
+        let callback = surroundings.task_token.clone();
+        if let Some(token) = &callback {
+            self.callbacks.insert(token.clone(), id);
+        }
+        // Nobody can send a heartbeat without a token, so a plain call has no heartbeat to miss.
+        let heartbeat = settings.heartbeat_seconds.filter(|_| callback.is_some()).map(|seconds| {
+            let within = Duration::from_secs(seconds);
+            Heartbeat { timer: self.start_timer(id, within), within }
+        });
         if let Some(current) = &mut thread.current {
-            current.phase = Phase::Task { call, timeout, service };
+            let call = Some(call);
+            let task = RunningTask { service, call, timeout, heartbeat, callback };
+            current.phase = Phase::Task(task);
         }
         Ok(Step::Blocked)
     }
@@ -237,7 +266,7 @@ fn whole_seconds(
 }
 
 /// The call that the arguments of `lambda:invoke` describe.
-fn invocation(arguments: &Value) -> Result<Invocation, String> {
+fn invocation(arguments: &Value, service: Service) -> Result<Invocation, String> {
     let fields = arguments
         .as_object()
         .ok_or_else(|| format!("The Arguments must be an object but were: {arguments}"))?;
@@ -258,7 +287,7 @@ fn invocation(arguments: &Value) -> Result<Invocation, String> {
         kind: text("InvocationType")?,
         log_type: text("LogType")?,
         client_context: text("ClientContext")?,
-        service: Service::LambdaInvoke,
+        service,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rand::RngExt;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::children::Children;
 use super::{Current, Machine, Outcome, Parent, Phase, Thread, ThreadId};
@@ -13,21 +13,40 @@ use crate::history::{Detail, Trouble};
 use crate::payload::Payload;
 use crate::scope::Surroundings;
 
+/// The name of every error that comes of waiting too long.
+const TIMEOUT: &str = "States.Timeout";
+
 /// An error that a state ended with.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Failure {
     pub(crate) trouble: Trouble,
     /// No `Retry` and no `Catch` takes the error.
     pub(crate) is_terminal: bool,
+    /// A second name by which `Retry` and `Catch` know the error.
+    also_named: Option<&'static str>,
 }
 
 impl Failure {
     pub(crate) fn catchable(trouble: Trouble) -> Self {
-        Self { trouble, is_terminal: false }
+        Self { trouble, is_terminal: false, also_named: None }
     }
 
     pub(crate) fn named(error: &str, cause: impl Into<String>) -> Self {
         Self::catchable(Trouble { error: Some(error.to_string()), cause: Some(cause.into()) })
+    }
+
+    /// A Task that took longer than its `TimeoutSeconds`. AWS records no cause.
+    pub(super) fn timeout() -> Self {
+        Self::catchable(Trouble { error: Some(TIMEOUT.to_string()), cause: None })
+    }
+
+    /// A Task that was not heard of within its `HeartbeatSeconds`.
+    ///
+    /// AWS records it as `States.Timeout`. Its page "Handling errors in Step Functions workflows"
+    /// says that `States.HeartbeatTimeout` "is available inside the Catch and Retry fields", so
+    /// both names match.
+    pub(super) fn heartbeat_timeout() -> Self {
+        Self { also_named: Some("States.HeartbeatTimeout"), ..Self::timeout() }
     }
 
     /// AWS: `States.Runtime` can be neither retried nor caught, not even by name.
@@ -44,13 +63,13 @@ impl Failure {
         Self { is_terminal: true, ..Self::named("States.DataLimitExceeded", cause) }
     }
 
-    /// `$states.errorOutput`.
+    /// `$states.errorOutput`. As AWS recorded it, both fields are always there: what is missing is
+    /// `null`, but for the cause of a time-out, which is empty.
     fn output(&self) -> Payload {
-        let fields = [("Error", &self.trouble.error), ("Cause", &self.trouble.cause)];
-        let fields = fields
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_string(), json!(value.as_ref()?))));
-        Payload::from(Value::Object(fields.collect::<Map<_, _>>()))
+        let Trouble { error, cause } = &self.trouble;
+        let is_timeout = error.as_deref() == Some(TIMEOUT);
+        let cause = cause.as_deref().or(is_timeout.then_some(""));
+        Payload::from(json!({"Error": error, "Cause": cause}))
     }
 
     /// Whether a `Retry` or `Catch` with these names takes the error.
@@ -61,8 +80,8 @@ impl Failure {
         let error = self.trouble.error.as_deref().unwrap_or_default();
         names.iter().any(|name| match name.as_str() {
             "States.ALL" => true,
-            "States.TaskFailed" => error != "States.Timeout",
-            name => name == error,
+            "States.TaskFailed" => error != TIMEOUT,
+            name => name == error || Some(name) == self.also_named,
         })
     }
 }
@@ -249,12 +268,7 @@ impl Machine {
         };
         match current.phase {
             Phase::Entered => {}
-            Phase::Task { call, timeout, .. } => {
-                self.cancel(call);
-                if let Some(timer) = timeout {
-                    self.cancel(timer);
-                }
-            }
+            Phase::Task(task) => self.close(&task),
             Phase::Waiting { timer } | Phase::Retrying { timer } => self.cancel(timer),
             Phase::Children(children) => {
                 let map = matches!(current.state.kind, Kind::Map(_));

@@ -8,6 +8,7 @@ use super::Failure;
 use crate::history::{Service, Trouble};
 use crate::map_run::MapRunOrder;
 use crate::payload::Payload;
+use crate::task_token::TaskToken;
 
 /// Names one thing the machine waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,10 +23,19 @@ pub(crate) enum Event {
     TaskFinished { call: Token, result: Result<Value, Trouble> },
     /// The time of an [`Action::StartTimer`] is over.
     TimerFired { timer: Token },
+    /// Somebody sent a task token back.
+    Callback { token: TaskToken, signal: Signal },
     /// All executions of a distributed map are done.
     MapRunFinished { run: Token, result: Result<Payload, Failure> },
     /// Somebody stops the execution.
     Stop(Trouble),
+}
+
+/// What is said about the task that a token belongs to.
+#[derive(Clone, Debug)]
+pub(crate) enum Signal {
+    Heartbeat,
+    Settled(Result<Payload, Trouble>),
 }
 
 /// What the machine wants done.
@@ -43,6 +53,8 @@ pub(crate) enum Action {
         run: Token,
         order: Box<MapRunOrder>,
     },
+    /// The [`Event::Callback`] of this step found its task open. Without it, the token is closed.
+    CallbackTaken,
     /// Nobody waits for this any more; what runs for it is to be dropped.
     Cancel(Token),
     /// The execution is over, and everything that still runs for it is to be dropped.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Action, Event, Failure, Invocation, Machine, Outcome, Token};
+use super::{Action, Event, Failure, Invocation, Machine, Outcome, Signal, Token};
 use crate::check::examine;
 use crate::history::{HistoryEvent, Trouble};
 use crate::map_run::MapRunOrder;
 use crate::payload::Payload;
 use crate::scope::Identity;
+use crate::task_token::TaskToken;
 
 /// What a function of the simulated world does when it is called.
 #[derive(Clone, Debug)]
@@ -27,11 +28,18 @@ pub(super) enum Reply {
 #[derive(Default)]
 pub(super) struct World {
     replies: HashMap<String, VecDeque<Reply>>,
+    signals: VecDeque<Vec<(u64, Signal)>>,
     map_runs: VecDeque<Result<Value, Failure>>,
     stop_after: Option<Duration>,
 }
 
 impl World {
+    /// What is said about the token of the next call, each after so many seconds.
+    pub(super) fn signals(mut self, signals: impl IntoIterator<Item = (u64, Signal)>) -> Self {
+        self.signals.push_back(signals.into_iter().collect());
+        self
+    }
+
     pub(super) fn function(mut self, name: &str, replies: impl IntoIterator<Item = Reply>) -> Self {
         let replies = replies.into_iter().collect();
         self.replies.insert(name.to_string(), replies);
@@ -77,16 +85,26 @@ impl World {
         let mut event = Event::Start;
         loop {
             let now = start + clock;
-            for action in machine.step(now, event) {
+            let is_callback = matches!(event, Event::Callback { .. });
+            let actions = machine.step(now, event);
+            if is_callback {
+                let is_taken = |action: &Action| matches!(action, Action::CallbackTaken);
+                transcript.taken.push(actions.iter().any(is_taken));
+            }
+            for action in actions {
                 asked += 1;
                 match action {
                     Action::Finish(outcome) => {
                         transcript.events.extend(machine.take_events());
                         transcript.outcome = Some(outcome);
                         transcript.took = clock;
-                        assert!(machine.step(now, Event::Start).is_empty(), "it is over");
+                        for (_, late) in future.into_values() {
+                            assert!(machine.step(now, late).is_empty(), "it is over");
+                        }
+                        assert_eq!(machine.take_events(), [], "it is over");
                         return transcript;
                     }
+                    Action::CallbackTaken => {}
                     Action::Cancel(token) => {
                         future.retain(|_, (found, _)| *found != Some(token));
                     }
@@ -102,6 +120,12 @@ impl World {
                         let at = clock + Duration::from_secs(after);
                         let finished = Event::TaskFinished { call, result };
                         future.insert((at, asked), (Some(call), finished));
+                        for (after, signal) in self.signals.pop_front().unwrap_or_default() {
+                            asked += 1;
+                            let at = clock + Duration::from_secs(after);
+                            let token = token_in(&invocation);
+                            future.insert((at, asked), (None, Event::Callback { token, signal }));
+                        }
                         transcript.calls.push(invocation);
                     }
                     Action::StartMapRun { run, order } => {
@@ -122,11 +146,18 @@ impl World {
     }
 }
 
+/// The task token in the payload of a call, under `token`.
+pub(super) fn token_in(invocation: &Invocation) -> TaskToken {
+    let payload: Value = serde_json::from_str(&invocation.body).expect("a payload that is JSON");
+    let token = payload["token"].as_str().and_then(TaskToken::parse);
+    token.unwrap_or_else(|| panic!("there is no token in {payload}"))
+}
+
 pub(super) fn trouble(error: &str) -> Trouble {
     Trouble { error: Some(error.to_string()), cause: Some(format!("{error} happened")) }
 }
 
-fn identity(input: Value) -> Identity {
+pub(super) fn identity(input: Value) -> Identity {
     Identity {
         execution_arn: "arn:aws:states:us-east-1:000000000000:execution:machine:run".to_string(),
         execution_name: "run".to_string(),
@@ -147,6 +178,8 @@ pub(super) struct Transcript {
     pub(super) outcome: Option<Outcome>,
     pub(super) calls: Vec<Invocation>,
     pub(super) orders: Vec<MapRunOrder>,
+    /// Whether each callback found its task open.
+    pub(super) taken: Vec<bool>,
     /// The time between one event and the next.
     pub(super) steps: Vec<Duration>,
     pub(super) took: Duration,

@@ -592,6 +592,13 @@ fn the_functions_that_aws_adds_are_there() {
     }
     check("$partition([1,2,3,4,5], 2)", &json!([[1, 2], [3, 4], [5]]));
     check("$range(1, 9, 4)", &json!([1, 5, 9]));
+    // Recorded on AWS: a sequence of one value is that value, and a partition is no sequence.
+    check("$range(1, 9, 9)", &json!(1));
+    check("$range(1, 9, 9)[]", &json!([1]));
+    check("[$range(1, 9, 9)]", &json!([1]));
+    check("$count($range(9, 1, 1))", &json!(0));
+    check("$partition([0], 1)", &json!([[0]]));
+    check("$keys({'only': 1})", &json!("only"));
     check("$range(3, 1, -1)", &json!([3, 2, 1]));
     check("$hash('input data', 'SHA-1')", &json!("aaff4a450a104cd177d28d18d74485e8cae074b7"));
     check("$hash('', 'MD5')", &json!("d41d8cd98f00b204e9800998ecf8427e"));

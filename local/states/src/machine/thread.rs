@@ -1,6 +1,7 @@
 //! Lines of states, and what each of them waits for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -10,6 +11,7 @@ use crate::definition::{Flow, Next, State};
 use crate::history::Service;
 use crate::payload::Payload;
 use crate::scope::{Item, Scope};
+use crate::task_token::TaskToken;
 
 /// Names one branch, iteration or the top level of an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +42,8 @@ pub(super) struct Current {
     /// The event before the state was entered.
     pub(super) before_event: u64,
     pub(super) entered: Timestamp,
+    /// The token of the newest attempt, where the state is a callback task.
+    pub(super) task_token: Option<TaskToken>,
     /// Retries so far, by retrier.
     pub(super) retries: Vec<u32>,
     pub(super) phase: Phase,
@@ -54,11 +58,28 @@ impl Current {
 /// What a state waits for.
 pub(super) enum Phase {
     Entered,
-    Task { call: Token, timeout: Option<Token>, service: Service },
+    Task(RunningTask),
     Waiting { timer: Token },
     Retrying { timer: Token },
     Children(Children),
     MapRun { run: Token },
+}
+
+/// An attempt of a Task: a call that runs, or a callback that is waited for.
+pub(super) struct RunningTask {
+    pub(super) service: Service,
+    /// The call of the function, until it has answered.
+    pub(super) call: Option<Token>,
+    pub(super) timeout: Option<Token>,
+    pub(super) heartbeat: Option<Heartbeat>,
+    /// The token that settles a callback task.
+    pub(super) callback: Option<TaskToken>,
+}
+
+/// The time within which a callback task must be heard of.
+pub(super) struct Heartbeat {
+    pub(super) timer: Token,
+    pub(super) within: Duration,
 }
 
 /// What is to be done inside the machine before it waits again.

@@ -1,5 +1,6 @@
 //! The API over HTTP, with functions and objects that are doubles.
 
+mod callbacks;
 mod stack;
 
 use serde_json::{Value, json};

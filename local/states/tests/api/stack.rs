@@ -27,18 +27,22 @@ pub(crate) struct Stack {
 
 impl Stack {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|config| config).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(Config) -> Config) -> Self {
         let functions = Arc::new(Functions::default());
         let invoke = "/2015-03-31/functions/{name}/invocations";
         let lambda =
             Router::new().route(invoke, post(call_function)).with_state(Arc::clone(&functions));
         let objects = Arc::new(Store::default());
-        let engine = StepFunctions::new(Config {
-            account: "000000000000".to_string(),
-            region: "us-east-1".to_string(),
-            lambda_endpoint: serve(lambda).await,
-            objects: Arc::clone(&objects) as Arc<dyn Objects>,
-            roles: Arc::new(local_states::Unrestricted),
-        });
+        let engine = StepFunctions::new(change(Config::new(
+            "000000000000",
+            "us-east-1",
+            serve(lambda).await,
+            Arc::clone(&objects) as Arc<dyn Objects>,
+            Arc::new(local_states::Unrestricted),
+        )));
         Self {
             url: serve(router(engine.clone())).await,
             engine,
@@ -112,14 +116,36 @@ impl Stack {
     /// Runs an execution to its end and describes it.
     pub(crate) async fn run(&self, machine: &str, name: &str, input: &Value) -> Value {
         let arn = self.begin(machine, name, input).await;
+        self.ended(&arn).await
+    }
+
+    /// The task token of a callback, when it has been given out.
+    pub(crate) async fn token(&self, index: usize) -> String {
         loop {
-            let request = json!({"executionArn": arn});
-            let execution = self.ok("DescribeExecution", request).await;
+            if let Some(token) = self.functions.tokens.lock().expect("the tokens").get(index) {
+                return token.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits for the end of an execution and describes it.
+    pub(crate) async fn ended(&self, arn: &str) -> Value {
+        loop {
+            let execution = self.ok("DescribeExecution", json!({"executionArn": arn})).await;
             if execution["status"] != json!("RUNNING") {
                 return execution;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// The types of the events of an execution.
+    pub(crate) async fn event_types(&self, arn: &str) -> Vec<String> {
+        let request = json!({"executionArn": arn});
+        let events = self.pages("GetExecutionHistory", request, "events").await;
+        let types = events.iter().map(|event| event["type"].as_str().expect("a type"));
+        types.map(str::to_string).collect()
     }
 
     pub(crate) async fn calls_of(&self, function: &str, count: usize) {
@@ -167,6 +193,15 @@ struct Functions {
     begun: Mutex<HashMap<String, usize>>,
     dropped: Mutex<HashMap<String, usize>>,
     queries: Mutex<HashMap<String, usize>>,
+    /// The task tokens that callback functions were given, in the order of the calls.
+    tokens: Mutex<Vec<String>>,
+}
+
+impl Functions {
+    fn keep_token(&self, event: &Value) {
+        let token = event["token"].as_str().expect("a token").to_string();
+        self.tokens.lock().expect("the tokens").push(token);
+    }
 }
 
 struct Dropped(Arc<Functions>, String);
@@ -193,6 +228,14 @@ async fn call_function(
     match name {
         "load" => load(&event),
         "execute" => execute(&functions, &event),
+        "callback" => {
+            functions.keep_token(&event);
+            json!({"started": true}).to_string().into_response()
+        }
+        "callback-hang" => {
+            functions.keep_token(&event);
+            std::future::pending().await
+        }
         "hang" => {
             let _dropped = Dropped(Arc::clone(&functions), name.to_string());
             std::future::pending().await
