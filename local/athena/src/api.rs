@@ -34,7 +34,7 @@ pub fn router(athena: Athena) -> Router {
 async fn answer(State(athena): State<Athena>, headers: HeaderMap, body: Bytes) -> Response {
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
     let operation = target.and_then(|target| target.strip_prefix(TARGET_PREFIX)).unwrap_or("");
-    let answer = dispatch(&athena, operation, &body).await;
+    let answer = dispatch(&athena, operation, &body, caller(&headers)).await;
     let (status, body) = match answer {
         Ok(body) => (StatusCode::OK, body),
         Err(error) => {
@@ -48,11 +48,23 @@ async fn answer(State(athena): State<Athena>, headers: HeaderMap, body: Bytes) -
     (status, headers, body).into_response()
 }
 
-async fn dispatch(athena: &Athena, operation: &str, body: &[u8]) -> Result<Vec<u8>, ApiError> {
+/// The access key id of a request's signature, which is not checked here.
+fn caller(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (_, credential) = value.split_once("Credential=")?;
+    Some(credential.split(['/', ',']).next()?.to_owned())
+}
+
+async fn dispatch(
+    athena: &Athena,
+    operation: &str,
+    body: &[u8],
+    caller: Option<String>,
+) -> Result<Vec<u8>, ApiError> {
     let engine = athena.engine();
     match operation {
-        "StartQueryExecution" => encode(&queries::start(engine, decode(body)?)?),
-        "GetQueryExecution" => encode(&queries::get(engine, &decode(body)?)?),
+        "StartQueryExecution" => encode(&queries::start(engine, decode(body)?, caller).await?),
+        "GetQueryExecution" => encode(&queries::get(engine, &decode(body)?).await?),
         "BatchGetQueryExecution" => encode(&queries::batch_get(engine, decode(body)?)?),
         "StopQueryExecution" => encode(&queries::stop(engine, &decode(body)?)?),
         "ListQueryExecutions" => encode(&queries::list(engine, &decode(body)?)?),

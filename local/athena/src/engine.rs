@@ -64,16 +64,17 @@ impl Engine {
         found.ok_or_else(|| ApiError::invalid(format!("WorkGroup {name} is not found.")))
     }
 
-    /// Starts a query, or finds the one that was started with the same token.
+    /// Starts a query, or finds the one that was started with the same token, by whomever.
     pub(crate) fn start(
         self: &Arc<Self>,
         request: Request,
         token: Option<String>,
+        caller: Option<String>,
     ) -> Result<String, ApiError> {
         if let Some(refusal) = self.faults.next_start() {
             return Err(refusal.into());
         }
-        let new = self.check(request, token.as_deref())?;
+        let new = self.check(request, token.as_deref(), caller)?;
         let execution = {
             let mut known = self.known();
             if let Some(execution) = token.as_ref().and_then(|token| known.by_token(token)) {
@@ -86,7 +87,7 @@ impl Engine {
             if self.faults.is_full(active) {
                 return Err(ApiError::TooManyRequests);
             }
-            let execution = Arc::new(Execution::new(new));
+            let execution = Arc::new(Execution::new(new, self.config.listener.clone()));
             known.insert(Arc::clone(&execution), token);
             execution
         };
@@ -96,7 +97,12 @@ impl Engine {
         Ok(id)
     }
 
-    fn check(&self, request: Request, token: Option<&str>) -> Result<NewExecution, ApiError> {
+    fn check(
+        &self,
+        request: Request,
+        token: Option<&str>,
+        caller: Option<String>,
+    ) -> Result<NewExecution, ApiError> {
         if request.query.trim().is_empty() {
             return Err(ApiError::invalid("QueryString must not be blank"));
         }
@@ -120,6 +126,7 @@ impl Engine {
             bytes_scanned_max: group.bytes_scanned_max,
             request,
             statement,
+            caller,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Query executions: what was asked, how far it is, and how it ended.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::columns::Column;
 use crate::failure::Failure;
 use crate::page::Form;
+use crate::state_change::{StateChange, StateListener};
 use crate::statement::StatementType;
 
 /// Where a query execution is.
@@ -110,18 +111,22 @@ pub(crate) struct Progress {
     pub(crate) columns: Vec<Column>,
     pub(crate) statistics: Statistics,
     running_since: Option<Timestamp>,
+    /// The number of the last change of state.
+    sequence_number: u64,
 }
 
 /// One query execution.
-#[derive(Debug)]
 pub(crate) struct Execution {
     pub(crate) id: String,
+    /// The access key id that started it, if the request was signed.
+    pub(crate) caller: Option<String>,
     pub(crate) request: Request,
     pub(crate) statement: StatementType,
     pub(crate) output: Location,
     pub(crate) bytes_scanned_max: Option<u64>,
     pub(crate) submitted: Timestamp,
     progress: Mutex<Progress>,
+    listener: Option<Arc<dyn StateListener>>,
     stop: watch::Sender<bool>,
 }
 
@@ -133,19 +138,22 @@ pub(crate) struct NewExecution {
     /// The prefix under which results go.
     pub(crate) prefix: Location,
     pub(crate) bytes_scanned_max: Option<u64>,
+    pub(crate) caller: Option<String>,
 }
 
 impl Execution {
-    pub(crate) fn new(new: NewExecution) -> Self {
+    /// Makes an execution in `QUEUED`, and tells so.
+    pub(crate) fn new(new: NewExecution, listener: Option<Arc<dyn StateListener>>) -> Self {
         let id = uuid::Uuid::new_v4().to_string();
         let extension = match new.statement.form() {
             Form::Csv => "csv",
             Form::Lines => "txt",
         };
         let submitted = Timestamp::now();
-        Self {
+        let execution = Self {
             output: new.prefix.below(&format!("{id}.{extension}")),
             id,
+            caller: new.caller,
             request: new.request,
             statement: new.statement,
             bytes_scanned_max: new.bytes_scanned_max,
@@ -158,9 +166,13 @@ impl Execution {
                 columns: Vec::new(),
                 statistics: Statistics::default(),
                 running_since: None,
+                sequence_number: 1,
             }),
+            listener,
             stop: watch::Sender::new(false),
-        }
+        };
+        execution.tell(None, &execution.progress(), submitted);
+        execution
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -173,22 +185,23 @@ impl Execution {
 
     /// `QUEUED` to `RUNNING`.
     pub(crate) fn set_running(&self) {
-        let mut progress = self.lock();
-        if progress.state == State::Queued {
-            progress.state = State::Running;
-            let now = Timestamp::now();
-            progress.running_since = Some(now);
-            progress.statistics.queue_millis = millis_between(self.submitted, now);
-        }
+        self.change(|progress, now| {
+            if progress.state == State::Queued {
+                progress.state = State::Running;
+                progress.running_since = Some(now);
+                progress.statistics.queue_millis = millis_between(self.submitted, now);
+            }
+        });
     }
 
     /// `RUNNING` back to `QUEUED`.
     pub(crate) fn set_queued(&self) {
-        let mut progress = self.lock();
-        if progress.state == State::Running {
-            progress.state = State::Queued;
-            progress.running_since = None;
-        }
+        self.change(|progress, _| {
+            if progress.state == State::Running {
+                progress.state = State::Queued;
+                progress.running_since = None;
+            }
+        });
     }
 
     pub(crate) fn set_columns(&self, columns: Vec<Column>) {
@@ -205,27 +218,56 @@ impl Execution {
 
     /// Ends the execution, unless it has ended already.
     pub(crate) fn finish(&self, outcome: Outcome) {
+        self.change(|progress, now| {
+            if progress.state.is_final() {
+                return;
+            }
+            let since = progress.running_since.unwrap_or(now);
+            progress.completed = Some(now);
+            progress.statistics.total_millis = millis_between(self.submitted, now);
+            progress.statistics.engine_millis = millis_between(since, now);
+            match outcome {
+                Outcome::Succeeded => progress.state = State::Succeeded,
+                Outcome::Cancelled(reason) => {
+                    progress.state = State::Cancelled;
+                    progress.reason = Some(reason);
+                }
+                Outcome::Failed(failure) => {
+                    progress.state = State::Failed;
+                    progress.reason = Some(failure.message.clone());
+                    progress.failure = Some(failure);
+                }
+            }
+        });
+    }
+
+    /// Changes the progress, and tells it if the state is another one then.
+    fn change(&self, change: impl FnOnce(&mut Progress, Timestamp)) {
+        let now = Timestamp::now();
         let mut progress = self.lock();
-        if progress.state.is_final() {
+        let previous = progress.state;
+        change(&mut progress, now);
+        if progress.state == previous {
             return;
         }
-        let now = Timestamp::now();
-        let since = progress.running_since.unwrap_or(now);
-        progress.completed = Some(now);
-        progress.statistics.total_millis = millis_between(self.submitted, now);
-        progress.statistics.engine_millis = millis_between(since, now);
-        match outcome {
-            Outcome::Succeeded => progress.state = State::Succeeded,
-            Outcome::Cancelled(reason) => {
-                progress.state = State::Cancelled;
-                progress.reason = Some(reason);
-            }
-            Outcome::Failed(failure) => {
-                progress.state = State::Failed;
-                progress.reason = Some(failure.message.clone());
-                progress.failure = Some(failure);
-            }
-        }
+        progress.sequence_number += 1;
+        let changed = progress.clone();
+        drop(progress);
+        self.tell(Some(previous), &changed, now);
+    }
+
+    fn tell(&self, previous: Option<State>, progress: &Progress, at: Timestamp) {
+        let Some(listener) = &self.listener else { return };
+        listener.changed(StateChange {
+            query_execution_id: self.id.clone(),
+            work_group: self.request.work_group.clone(),
+            statement_type: self.statement.name,
+            previous_state: previous.map(State::name),
+            current_state: progress.state.name(),
+            sequence_number: progress.sequence_number,
+            at,
+            failure: progress.failure.clone(),
+        });
     }
 
     /// Cancels the execution, unless it has ended already.

@@ -49,6 +49,7 @@ pub(crate) enum Kind {
     SubqueryRows,
     BadData,
     BucketNotFound,
+    Denied,
     ResultDenied,
     ResultWrite,
     Exhausted,
@@ -74,6 +75,7 @@ impl Kind {
             Self::DivisionByZero => "DIVISION_BY_ZERO",
             Self::SubqueryRows => "SUBQUERY_MULTIPLE_ROWS",
             Self::BadData => "HIVE_BAD_DATA",
+            Self::Denied => "PERMISSION_DENIED",
             Self::BucketNotFound | Self::ResultDenied | Self::ResultWrite => "RESULT_WRITE",
             Self::Exhausted => "EXCEEDED_LOCAL_MEMORY_LIMIT",
             Self::Internal => "GENERIC_INTERNAL_ERROR",
@@ -96,7 +98,7 @@ impl Kind {
             Self::CatalogNotFound | Self::SchemaNotFound => 1301,
             Self::FunctionNotFound => 1303,
             Self::BucketNotFound => 1306,
-            Self::ResultDenied => 1500,
+            Self::Denied | Self::ResultDenied => 1500,
         }
     }
 
@@ -109,7 +111,7 @@ impl Kind {
 
     /// Whether the message stands alone, without the word that begins the others.
     fn is_bare(self) -> bool {
-        matches!(self, Self::BucketNotFound | Self::ResultDenied | Self::ResultWrite)
+        matches!(self, Self::Denied | Self::BucketNotFound | Self::ResultDenied | Self::ResultWrite)
     }
 }
 

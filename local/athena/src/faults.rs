@@ -1,5 +1,6 @@
 //! Faults on demand: what Athena does on a bad day, for tests of those who call it.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,26 @@ pub struct InjectedFailure {
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Arc<Mutex<Plan>>);
 
+/// Decides by the text of a query.
+type Selection = Box<dyn Fn(&str) -> bool + Send>;
+
+/// Durations by the text of queries. The one that was added last counts.
+#[derive(Default)]
+struct Waits(Vec<(Selection, Duration)>);
+
+impl fmt::Debug for Waits {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.0.iter().map(|(_, wait)| wait)).finish()
+    }
+}
+
+impl Waits {
+    fn of(&self, sql: &str) -> Duration {
+        let found = self.0.iter().rfind(|(is_meant, _)| is_meant(sql));
+        found.map_or(Duration::ZERO, |(_, wait)| *wait)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Plan {
     refuse_every: Option<(u64, Refusal)>,
@@ -41,6 +62,9 @@ struct Plan {
     failures: Vec<InjectedFailure>,
     requeues: u64,
     delay: Duration,
+    run_times: Waits,
+    start_waits: Waits,
+    get_waits: Waits,
     malformed_refused: bool,
 }
 
@@ -72,6 +96,24 @@ impl Faults {
     /// Makes every query spend at least this long in `RUNNING`.
     pub fn delay_queries(&self, delay: Duration) {
         self.plan().delay = delay;
+    }
+
+    /// Makes queries spend at least this long in `RUNNING` before they really run, if `sql` holds for
+    /// their text.
+    pub fn run_for(&self, sql: impl Fn(&str) -> bool + Send + 'static, duration: Duration) {
+        self.plan().run_times.0.push((Box::new(sql), duration));
+    }
+
+    /// Answers `StartQueryExecution` late, if `sql` holds for the query's text. The query has started
+    /// meanwhile.
+    pub fn hold_starts(&self, sql: impl Fn(&str) -> bool + Send + 'static, wait: Duration) {
+        self.plan().start_waits.0.push((Box::new(sql), wait));
+    }
+
+    /// Answers `GetQueryExecution` late, if `sql` holds for the query's text. The answer is the one
+    /// of the time of the call.
+    pub fn hold_gets(&self, sql: impl Fn(&str) -> bool + Send + 'static, wait: Duration) {
+        self.plan().get_waits.0.push((Box::new(sql), wait));
     }
 
     /// Refuses a query that does not parse at its start, by `InvalidRequestException`, instead of
@@ -122,8 +164,17 @@ impl Faults {
         due
     }
 
-    pub(crate) fn delay(&self) -> Duration {
-        self.plan().delay
+    pub(crate) fn delay(&self, sql: &str) -> Duration {
+        let plan = self.plan();
+        plan.delay.max(plan.run_times.of(sql))
+    }
+
+    pub(crate) fn start_wait(&self, sql: &str) -> Duration {
+        self.plan().start_waits.of(sql)
+    }
+
+    pub(crate) fn get_wait(&self, sql: &str) -> Duration {
+        self.plan().get_waits.of(sql)
     }
 
     pub(crate) fn are_malformed_queries_refused(&self) -> bool {

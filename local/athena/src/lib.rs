@@ -8,6 +8,7 @@
 //!
 //! Tables are the Parquet and CSV files of a directory, which is only ever read.
 
+mod access;
 mod api;
 mod catalog;
 mod columns;
@@ -25,6 +26,7 @@ mod sample;
 mod session;
 mod show;
 mod sql;
+mod state_change;
 mod statement;
 mod text;
 mod work_group;
@@ -32,11 +34,13 @@ mod work_group;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use access::{Access, AccessDenied, QueryAccess};
 pub use api::router;
 pub use catalog::databases;
 pub use faults::{Faults, InjectedFailure, Refusal};
 pub use results::{DirectoryResults, ResultStore, ResultWriter};
 pub use sample::{SampleError, TableWritten, write_tpch};
+pub use state_change::{StateChange, StateListener};
 pub use work_group::WorkGroup;
 
 use engine::Engine;
@@ -57,6 +61,10 @@ pub struct Config {
     pub work_groups: Vec<WorkGroup>,
     /// Queries that run at one time; further ones stay `QUEUED`. At least 1.
     pub concurrent_queries_max: usize,
+    /// Decides what a query may read and where it may write; without it, everything is allowed.
+    pub access: Option<Arc<dyn Access>>,
+    /// Is told each change of a query's state.
+    pub listener: Option<Arc<dyn StateListener>>,
 }
 
 /// The endpoint's state: query executions, work groups, faults. Clones share it.

@@ -11,6 +11,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 
+use crate::access::{AccessDenied, QueryAccess};
 use crate::columns::Column;
 use crate::engine::Engine;
 use crate::execution::{Execution, Location, Outcome, millis_between};
@@ -52,7 +53,7 @@ async fn attempt(engine: Arc<Engine>, execution: Arc<Execution>) -> Outcome {
         };
         execution.set_running();
         if !engine.faults.next_requeue() {
-            tokio::time::sleep(engine.faults.delay()).await;
+            tokio::time::sleep(engine.faults.delay(&execution.request.query)).await;
             return match run(&engine, &execution).await {
                 Ok(outcome) => outcome,
                 Err(failure) => Outcome::Failed(failure),
@@ -68,6 +69,7 @@ async fn run(engine: &Engine, execution: &Execution) -> Result<Outcome, Failure>
     if let Some(failure) = engine.faults.next_failure() {
         return Err(failure);
     }
+    check_access(engine, execution)?;
     let request = &execution.request;
     let planning = Timestamp::now();
     match sql::parse(&request.query, &request.parameters)? {
@@ -88,6 +90,31 @@ async fn run(engine: &Engine, execution: &Execution) -> Result<Outcome, Failure>
             Ok(Outcome::Succeeded)
         }
     }
+}
+
+/// Fails a query whose caller lacks a right, before anything is read.
+fn check_access(engine: &Engine, execution: &Execution) -> Result<(), Failure> {
+    let (Some(access), Some(caller)) = (&engine.config.access, &execution.caller) else {
+        return Ok(());
+    };
+    let request = &execution.request;
+    let checked = access.check(&QueryAccess {
+        caller,
+        query: &request.query,
+        catalog: request.catalog.as_deref(),
+        database: request.database.as_deref(),
+        result_bucket: &execution.output.bucket,
+        result_key: &execution.output.key,
+    });
+    checked.map_err(|denied| match denied {
+        AccessDenied::Catalog(reason) => Failure::new(
+            Kind::Denied,
+            format!("Insufficient permissions to execute the query. {reason}"),
+        ),
+        AccessDenied::Results => {
+            write_failure(&execution.output, &io::ErrorKind::PermissionDenied.into())
+        }
+    })
 }
 
 async fn run_query(

@@ -61,7 +61,11 @@ pub(super) struct StartOutput {
 }
 
 /// Starts a query. A wish to reuse an earlier result is allowed and never granted.
-pub(super) fn start(engine: &Arc<Engine>, input: StartInput) -> Result<StartOutput, ApiError> {
+pub(super) async fn start(
+    engine: &Arc<Engine>,
+    input: StartInput,
+    caller: Option<String>,
+) -> Result<StartOutput, ApiError> {
     let reuse = input.result_reuse_configuration.and_then(|c| c.result_reuse_by_age_configuration);
     if reuse.is_some_and(|reuse| reuse.enabled) {
         tracing::debug!("result reuse is asked for, which the local endpoint does not do");
@@ -75,7 +79,9 @@ pub(super) fn start(engine: &Arc<Engine>, input: StartInput) -> Result<StartOutp
         work_group: input.work_group.unwrap_or_else(|| "primary".to_owned()),
         output_location: input.result_configuration.and_then(|c| c.output_location),
     };
-    let query_execution_id = engine.start(request, input.client_request_token)?;
+    let held = engine.faults.start_wait(&request.query);
+    let query_execution_id = engine.start(request, input.client_request_token, caller)?;
+    tokio::time::sleep(held).await;
     Ok(StartOutput { query_execution_id })
 }
 
@@ -91,9 +97,12 @@ pub(super) struct GetOutput {
     query_execution: QueryExecution,
 }
 
-pub(super) fn get(engine: &Engine, input: &IdInput) -> Result<GetOutput, ApiError> {
+pub(super) async fn get(engine: &Engine, input: &IdInput) -> Result<GetOutput, ApiError> {
     let execution = engine.execution(&input.query_execution_id)?;
-    Ok(GetOutput { query_execution: QueryExecution::from(execution.as_ref()) })
+    let output = GetOutput { query_execution: QueryExecution::from(execution.as_ref()) };
+    // What is answered late is old then.
+    tokio::time::sleep(engine.faults.get_wait(&execution.request.query)).await;
+    Ok(output)
 }
 
 #[derive(Deserialize)]

@@ -36,6 +36,8 @@ impl Endpoint {
             results: Arc::new(DirectoryResults::new(directory.path().join("buckets"))),
             work_groups: vec![WorkGroup::new("primary")],
             concurrent_queries_max: 4,
+            access: None,
+            listener: None,
         };
         change(&mut config);
         let athena = Athena::new(config);
