@@ -11,7 +11,7 @@ use std::{ops::Range, sync::Arc};
 use aws_config::SdkConfig;
 use aws_sdk_s3::{Client, operation::put_object::builders::PutObjectFluentBuilder};
 use bytes::Bytes;
-use job::S3Location;
+use job::{ObjectVersion, S3Location};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
@@ -39,8 +39,8 @@ pub struct Storage {
 /// What is known of an object without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectInfo {
-    /// Its ETag, with the quotes that belong to it.
-    pub etag: String,
+    /// Its version.
+    pub version: ObjectVersion,
     /// Its size.
     pub size_bytes: u64,
 }
@@ -77,16 +77,21 @@ impl Storage {
         }
     }
 
-    /// What is known of an object, or nothing if it is not there.
+    /// What is known of an object, or nothing if it is not there; with `pin`, of that version.
     ///
     /// Without the permission to list the bucket S3 answers 403 for a missing object: that is the
     /// error [`StorageError::Denied`], not an absence.
-    pub async fn head(&self, location: &S3Location) -> Result<Option<ObjectInfo>, StorageError> {
-        let sent =
-            self.client.head_object().bucket(&location.bucket).key(&location.key).send().await;
+    pub async fn head(
+        &self,
+        location: &S3Location,
+        pin: Option<&ObjectVersion>,
+    ) -> Result<Option<ObjectInfo>, StorageError> {
+        let Pin { version_id, if_match } = Pin::of(pin);
+        let request = self.client.head_object().bucket(&location.bucket).key(&location.key);
+        let sent = request.set_version_id(version_id).set_if_match(if_match).send().await;
         match sent.map_err(|error| StorageError::new("looking at", location, error)) {
             Ok(head) => Ok(Some(ObjectInfo {
-                etag: head.e_tag.unwrap_or_default(),
+                version: version(head.version_id, head.e_tag),
                 size_bytes: size(head.content_length),
             })),
             Err(StorageError::NotFound { .. }) => Ok(None),
@@ -94,16 +99,21 @@ impl Storage {
         }
     }
 
-    /// Opens an object as a stream; with `etag`, only if it is still the one with that ETag.
+    /// Opens an object as a stream; with `pin`, that version of it.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Changed`] when the bucket has no versioning and the object is another one by
+    /// now.
     pub async fn get_stream(
         &self,
         location: &S3Location,
-        etag: Option<&str>,
+        pin: Option<&ObjectVersion>,
     ) -> Result<ObjectStream, StorageError> {
-        ObjectStream::open(self.client.clone(), location, etag).await
+        ObjectStream::open(self.client.clone(), location, pin).await
     }
 
-    /// Opens a range of the object with this ETag as a stream.
+    /// Opens a range of this version of the object as a stream.
     ///
     /// # Errors
     ///
@@ -111,20 +121,20 @@ impl Storage {
     pub async fn get_range(
         &self,
         location: &S3Location,
-        etag: &str,
+        pin: &ObjectVersion,
         range: Range<u64>,
     ) -> Result<ObjectStream, StorageError> {
-        ObjectStream::open_range(self.client.clone(), location, etag, range).await
+        ObjectStream::open_range(self.client.clone(), location, pin, range).await
     }
 
     /// Reads a whole object of at most `limit_bytes`.
     pub async fn get_bytes(
         &self,
         location: &S3Location,
-        etag: Option<&str>,
+        pin: Option<&ObjectVersion>,
         limit_bytes: u64,
     ) -> Result<(Bytes, ObjectInfo), StorageError> {
-        let mut stream = self.get_stream(location, etag).await?;
+        let mut stream = self.get_stream(location, pin).await?;
         let info = stream.info().clone();
         if info.size_bytes > limit_bytes {
             return Err(StorageError::TooLarge {
@@ -163,7 +173,7 @@ impl Storage {
         let request = condition(request).content_type(content_type).body(bytes.into());
         let sent = request.send().await;
         let put = sent.map_err(|error| StorageError::new("writing", location, error))?;
-        Ok(ObjectInfo { etag: put.e_tag.unwrap_or_default(), size_bytes })
+        Ok(ObjectInfo { version: version(put.version_id, put.e_tag), size_bytes })
     }
 
     /// Reads a JSON document of at most `limit_bytes`.
@@ -176,7 +186,7 @@ impl Storage {
     }
 
     /// Reads a JSON document of at most `limit_bytes`, and what is known of its object: its ETag is
-    /// what [`put_json_if`](Self::put_json_if) takes.
+    /// the precondition of [`put_json_if`](Self::put_json_if).
     pub async fn get_json_with_info<T: DeserializeOwned>(
         &self,
         location: &S3Location,
@@ -271,8 +281,8 @@ impl Storage {
         {
             let page = page.map_err(|error| StorageError::new("listing", &location, error))?;
             let listed = page.contents.unwrap_or_default().into_iter().filter_map(|object| {
-                let etag = object.e_tag.unwrap_or_default();
-                let info = ObjectInfo { etag, size_bytes: size(object.size) };
+                let version = version(None, object.e_tag);
+                let info = ObjectInfo { version, size_bytes: size(object.size) };
                 Some(ListedObject { key: object.key?, info })
             });
             objects.extend(listed);
@@ -280,6 +290,28 @@ impl Storage {
         objects.truncate(limit);
         Ok(objects)
     }
+}
+
+/// The condition of a read that must not see another version.
+struct Pin {
+    version_id: Option<String>,
+    if_match: Option<String>,
+}
+
+impl Pin {
+    /// The version id alone where there is one: an ETag says nothing more then.
+    fn of(version: Option<&ObjectVersion>) -> Self {
+        let version_id = version.and_then(|version| version.version_id.clone());
+        let etag = version.map(|version| version.etag.clone());
+        Self { if_match: etag.filter(|_| version_id.is_none()), version_id }
+    }
+}
+
+/// A version as S3 tells it. A bucket whose versioning is suspended calls every new version `null`
+/// and overwrites it: such an id pins nothing.
+fn version(version_id: Option<String>, etag: Option<String>) -> ObjectVersion {
+    let version_id = version_id.filter(|id| id != "null");
+    ObjectVersion { version_id, etag: etag.unwrap_or_default() }
 }
 
 const JSON: &str = "application/json";

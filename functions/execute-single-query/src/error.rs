@@ -1,9 +1,14 @@
 //! Why a query gave no CSV.
 
-use aws_io::{Failure, StorageError, athena::AthenaError};
-use job::{ErrorName, QueryName, S3Location, states::PlannedQuery};
+use aws_io::{
+    Failure, StorageError, athena::AthenaError, run_files::RunFileError,
+    step_functions::StepFunctionsError,
+};
+use job::{
+    ErrorName, QueryName, S3Location, record::Failure as RecordedFailure, states::PlannedQuery,
+};
 
-use crate::CsvError;
+use crate::{Call, CsvError};
 
 /// Why a query gave no CSV.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,57 @@ pub enum ExecuteError {
         /// Athena's own text, or that the run was stopped.
         reason: String,
     },
+    /// The query ran longer than the job allows.
+    #[error(
+        "query `{query}` was cancelled after {minutes} minutes; a longer time is given by `query_timeout_minutes`"
+    )]
+    TimedOut {
+        /// The query.
+        query: QueryName,
+        /// The time that it had.
+        minutes: u32,
+    },
+    /// Athena failed the query in a way that may pass.
+    #[error("query `{query}` failed in Athena for now: {reason}")]
+    FailedForNow {
+        /// The query.
+        query: QueryName,
+        /// Athena's own text.
+        reason: String,
+    },
+    /// The query has not ended yet.
+    #[error("query `{query}` has not ended")]
+    NotEnded {
+        /// The query.
+        query: QueryName,
+    },
+    /// The query failed in an earlier call.
+    #[error("{}", failure.cause)]
+    Recorded {
+        /// Its failure.
+        failure: RecordedFailure,
+    },
+    /// The records of the run cannot be used.
+    #[error("query `{query}`")]
+    Records {
+        /// The query.
+        query: QueryName,
+        /// Error of the records.
+        source: RunFileError,
+    },
+    /// The callback could not be answered.
+    #[error("query `{query}` has ended")]
+    Callback {
+        /// The query.
+        query: QueryName,
+        /// Error of Step Functions.
+        source: StepFunctionsError,
+    },
+    /// The function does not know where callbacks are kept.
+    #[error(
+        "the setting `STATE_BUCKET` is missing: this deployment writes results and starts no query"
+    )]
+    NoStateBucket,
     /// The statement has no rows to deliver.
     #[error(
         "query `{query}` has no result set: Athena wrote `{output_location}`; only statements that return rows can be delivered"
@@ -77,6 +133,12 @@ pub enum ExecuteError {
 }
 
 impl ExecuteError {
+    /// Returns whether a later call cannot do better. A run that is not ours, or not any more, keeps
+    /// its records as they are.
+    pub(crate) fn is_final(&self) -> bool {
+        !self.name().is_retryable() && !matches!(self, Self::Records { .. })
+    }
+
     /// The failure of a query, with the place in its file that Athena's text names.
     pub(crate) fn failed(query: &PlannedQuery, reason: String) -> Self {
         let place = Place { file: query.sql.clone(), position: Position::find(&reason) };
@@ -91,10 +153,30 @@ impl Failure for ExecuteError {
             Self::NotText { .. } | Self::NoResultSet { .. } => ErrorName::QueryInvalid,
             Self::Athena { source, .. } => source.name(),
             Self::Failed { .. } => ErrorName::QueryFailed,
+            Self::TimedOut { .. } => ErrorName::QueryTimedOut,
+            Self::FailedForNow { .. } | Self::NotEnded { .. } => ErrorName::QueryUnavailable,
+            Self::Recorded { failure } => failure.error.parse().unwrap_or(ErrorName::QueryFailed),
+            Self::Records { source, .. } => source.name(),
+            Self::Callback { source, .. } => source.name(),
+            Self::NoStateBucket => ErrorName::JobInvalid,
             Self::Cancelled { .. } => ErrorName::QueryCancelled,
             Self::Result { .. } => ErrorName::ResultInvalid,
             Self::Storage { source, .. } => source.name(),
         }
+    }
+}
+
+impl Call<'_> {
+    pub(crate) fn athena_failed(&self, source: AthenaError) -> ExecuteError {
+        ExecuteError::Athena { query: self.query.name.clone(), source }
+    }
+
+    pub(crate) fn records_failed(&self, source: RunFileError) -> ExecuteError {
+        ExecuteError::Records { query: self.query.name.clone(), source }
+    }
+
+    pub(crate) fn storage_failed(&self, source: StorageError) -> ExecuteError {
+        in_storage(&self.query.name)(source)
     }
 }
 

@@ -74,7 +74,8 @@ pub(crate) async fn write(
         None => None,
     };
     let info = csv.finish().await.map_err(in_storage(name))?;
-    let csv = CsvFile { location, etag: info.etag, rows, size_bytes: info.size_bytes, sha256 };
+    let csv =
+        CsvFile { location, version: info.version, rows, size_bytes: info.size_bytes, sha256 };
     Ok(Written { csv, member })
 }
 
@@ -147,7 +148,7 @@ impl Member {
         let info = self.writer.finish_with_head(&entry.local_header()).await?;
         Ok(MemberFile {
             location: self.location,
-            etag: info.etag,
+            version: info.version,
             size_bytes: info.size_bytes,
             crc32: entry.crc32,
             compressed_bytes: entry.compressed_bytes,

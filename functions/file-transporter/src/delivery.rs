@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use aws_io::secrets::Freshness;
-use job::{FileName, RunId, SecretReference, error::Chain, transport::Transporter};
+use job::{FileName, RunId, SecretReference, error::Chain, states::Run, transport::Transporter};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,9 @@ use crate::{
 pub struct Delivery {
     /// The run that the file belongs to.
     pub run_id: RunId,
+    /// The run, which must not have ended; nothing if somebody calls the function by hand.
+    #[serde(default)]
+    pub run: Option<Run>,
     /// The file.
     pub source: ObjectReference,
     /// What the file is called, unless the transporter's configuration says otherwise.

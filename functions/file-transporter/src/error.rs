@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt};
 
-use aws_io::{Failure, StorageError, secrets::SecretError};
+use aws_io::{Failure, StorageError, run_files::RunFileError, secrets::SecretError};
 use job::{ErrorName, SecretReferenceError, transport::TransportProblem};
 
 use crate::retry::Retry;
@@ -20,6 +20,9 @@ pub enum Error {
     #[error(transparent)]
     Storage(#[from] StorageError),
 
+    /// The run has ended, or is another execution's.
+    #[error(transparent)]
+    Run(#[from] RunFileError),
     /// The transporter's configuration contradicts itself or misses something.
     #[error("the transporter's configuration has problems: {}", list(problems))]
     Configuration {
@@ -282,6 +285,7 @@ impl Failure for Error {
     fn name(&self) -> ErrorName {
         match self {
             Self::Storage(error) => error.name(),
+            Self::Run(error) => error.name(),
             Self::Secret(error) => error.name(),
             Self::Configuration { .. }
             | Self::SecretReference { .. }
@@ -330,9 +334,11 @@ impl Error {
     pub(crate) fn retry(&self) -> Retry {
         match self {
             // The state machine does that, with longer waits than are sensible here, and more time.
-            Self::Storage(_) | Self::Secret(_) | Self::TimeUp { .. } | Self::OutOfTime { .. } => {
-                Retry::Never
-            }
+            Self::Storage(_)
+            | Self::Run(_)
+            | Self::Secret(_)
+            | Self::TimeUp { .. }
+            | Self::OutOfTime { .. } => Retry::Never,
             Self::Remote { .. } => Retry::Once,
             error if error.name().is_retryable() => Retry::Often,
             _ => Retry::Never,

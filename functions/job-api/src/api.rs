@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use job::{
     BucketName, Job, Prefix, RunId, RunLayout, document,
     error::Chain,
+    run_record::ExecutionId,
     view::{RunView, StartedRun},
 };
 use lambda_http::{
@@ -136,7 +137,9 @@ impl<E: Executions, R: Records> Api<E, R> {
         let execution = execution.ok_or_else(|| ApiError::NoRun(run_id.clone()))?;
         let layout = layout(run_id, execution.input.expose_secret());
         let receipt = match &layout {
-            Some(layout) if execution.status.is_end() => self.receipt(layout).await?,
+            Some(layout) if execution.status.is_end() => {
+                self.receipt(layout, &execution.id).await?
+            }
             _ => None,
         };
         let manifest = receipt.as_ref().map(|receipt| &receipt.manifest);
@@ -150,7 +153,7 @@ impl<E: Executions, R: Records> Api<E, R> {
         let queries = async {
             match &layout {
                 Some(layout) if receipt.is_none() => {
-                    self.records.queries(layout).await.map_err(ApiError::from)
+                    self.records.queries(layout, &execution.id).await.map_err(ApiError::from)
                 }
                 _ => Ok(None),
             }
@@ -159,8 +162,12 @@ impl<E: Executions, R: Records> Api<E, R> {
         Ok(view::run_view(run_id.clone(), &execution, stage, queries, receipt))
     }
 
-    async fn receipt(&self, layout: &RunLayout) -> Result<Option<Receipt>, ApiError> {
-        let manifest = self.records.manifest(layout).await?;
+    async fn receipt(
+        &self,
+        layout: &RunLayout,
+        execution: &ExecutionId,
+    ) -> Result<Option<Receipt>, ApiError> {
+        let manifest = self.records.manifest(layout, execution).await?;
         let uri = layout.manifest().to_string();
         Ok(manifest.map(|manifest| Receipt { uri, manifest }))
     }

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use jiff::Timestamp;
-use job::{RunId, view::RunState};
+use job::{RunId, run_record::ExecutionId, view::RunState};
 use secrecy::SecretString;
 
 /// The executions of one state machine; each is a run, under the run's id.
@@ -42,10 +42,10 @@ pub enum Start {
 /// A run, as Step Functions knows it.
 #[derive(Clone, Debug)]
 pub struct Execution {
+    /// Its ARN and its start.
+    pub id: ExecutionId,
     /// Where it stands.
     pub status: RunState,
-    /// When it started.
-    pub started_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// The JSON text that it was started with.

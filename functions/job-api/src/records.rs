@@ -3,7 +3,8 @@
 use aws_io::{Storage, StorageError, run_files};
 use job::{
     RunLayout,
-    record::{Manifest, QueryRecord},
+    record::{Manifest, QuerySummary},
+    run_record::ExecutionId,
     view::VIEW_QUERIES_MAX,
 };
 
@@ -15,36 +16,60 @@ const MANIFEST_BYTES_MAX: u64 = 20 * 1024 * 1024;
 pub struct Queries {
     /// How many there are.
     pub count: usize,
-    /// Their records; none if there are more than [`VIEW_QUERIES_MAX`].
-    pub records: Vec<QueryRecord>,
+    /// Their summaries; none if there are more than [`VIEW_QUERIES_MAX`].
+    pub summaries: Vec<QuerySummary>,
 }
 
-/// What runs write down.
+/// The documents that runs write.
+///
+/// Only the documents of the execution itself are read: a run whose name came back owns nothing
+/// under its prefix.
 pub trait Records: Sync {
     /// The queries of the run's plan; nothing until the run is planned.
     fn queries(
         &self,
         layout: &RunLayout,
+        execution: &ExecutionId,
     ) -> impl Future<Output = Result<Option<Queries>, StorageError>> + Send;
 
     /// The run's manifest; nothing until it is written.
     fn manifest(
         &self,
         layout: &RunLayout,
+        execution: &ExecutionId,
     ) -> impl Future<Output = Result<Option<Manifest>, StorageError>> + Send;
 }
 
 impl Records for Storage {
-    async fn queries(&self, layout: &RunLayout) -> Result<Option<Queries>, StorageError> {
+    async fn queries(
+        &self,
+        layout: &RunLayout,
+        execution: &ExecutionId,
+    ) -> Result<Option<Queries>, StorageError> {
+        let claim = if_there(run_files::claim(self, layout).await)?;
+        if !claim.is_some_and(|claim| claim.execution.is(execution)) {
+            return Ok(None);
+        }
         let Some(plan) = if_there(run_files::plan(self, layout).await)? else { return Ok(None) };
         let count = plan.len();
         let listed = if count > VIEW_QUERIES_MAX { Vec::new() } else { plan };
-        let records = if_there(run_files::records_of(self, layout, listed).await)?;
-        Ok(records.map(|records| Queries { count, records }))
+        let records = if_there(run_files::records_of(self, layout, execution, listed).await)?;
+        Ok(records.map(|records| {
+            let summaries = records.into_iter().map(QuerySummary::from).collect();
+            Queries { count, summaries }
+        }))
     }
 
-    async fn manifest(&self, layout: &RunLayout) -> Result<Option<Manifest>, StorageError> {
-        if_there(self.get_json(&layout.manifest(), MANIFEST_BYTES_MAX).await)
+    async fn manifest(
+        &self,
+        layout: &RunLayout,
+        execution: &ExecutionId,
+    ) -> Result<Option<Manifest>, StorageError> {
+        let manifest: Option<Manifest> =
+            if_there(self.get_json(&layout.manifest(), MANIFEST_BYTES_MAX).await)?;
+        Ok(manifest.filter(|manifest| {
+            manifest.execution.as_ref().is_some_and(|owner| owner.is(execution))
+        }))
     }
 }
 

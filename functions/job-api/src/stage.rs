@@ -83,8 +83,8 @@ mod tests {
             include_str!("../../../infra/workflow.asl.json"),
             &[
                 ("LoadQueries", Some("LoadQueries")),
-                ("WaitForQuery", Some("RunQueries")),
-                ("ExecuteSingleQueryDistributed", Some("RunManyQueries")),
+                ("WriteResult", Some("RunQueries")),
+                ("RunQueryDistributed", Some("RunManyQueries")),
                 ("ZipResults", Some("ZipResults")),
             ],
         );

@@ -13,7 +13,7 @@ use aws_sdk_sfn::{
     types::ExecutionStatus,
 };
 use jiff::{Timestamp, Unit};
-use job::{RunId, view::RunState};
+use job::{RunId, run_record::ExecutionId, view::RunState};
 
 use crate::{Execution, Executions, ExecutionsError, Start, StateMachineArn, stage::Scope};
 
@@ -122,6 +122,7 @@ fn execution(
             .map_err(|error| unreadable("looking at", run_id, "time", error))
     };
     Ok(Execution {
+        id: ExecutionId { arn: answer.execution_arn, started_at: at(answer.start_date)? },
         status: match answer.status {
             ExecutionStatus::Succeeded => RunState::Succeeded,
             ExecutionStatus::Failed => RunState::Failed,
@@ -130,7 +131,6 @@ fn execution(
             // A run that waits for its redrive goes on, and so may one in a state that is new.
             _ => RunState::Running,
         },
-        started_at: at(answer.start_date)?,
         finished_at: answer.stop_date.map(at).transpose()?,
         input: answer.input.unwrap_or_default().into(),
         error: answer.error,
@@ -239,7 +239,7 @@ mod tests {
             .unwrap();
         let found = execution(&"r1".parse().unwrap(), answer).unwrap();
         assert_eq!(found.status, RunState::TimedOut);
-        assert_eq!(found.started_at.to_string(), "2026-01-31T12:00:00.123Z");
+        assert_eq!(found.id.started_at.to_string(), "2026-01-31T12:00:00.123Z");
         assert_eq!(found.finished_at.unwrap().to_string(), "2026-01-31T12:05:00Z");
         assert_eq!(found.input.expose_secret(), "{}");
         assert_eq!((found.error.as_deref(), found.cause), (Some("States.Timeout"), None));

@@ -2,7 +2,7 @@
 
 use job::{
     RunId,
-    record::{Failure, Manifest, QueryRecord},
+    record::{EXECUTION, Failure, Manifest, QuerySummary},
     view::{RunState, RunView, VIEW_QUERIES_MAX},
 };
 
@@ -25,7 +25,9 @@ pub(crate) fn last_stage(status: RunState, manifest: Option<&Manifest>) -> Optio
         RunState::Running => None,
         RunState::Succeeded => Some(LAST_STATE.to_owned()),
         RunState::Failed | RunState::TimedOut | RunState::Aborted => {
-            failure.map(|failure| failure.state.clone())
+            // A run that was stopped or timed out: its history knows the state.
+            let state = failure.map(|failure| failure.state.clone());
+            state.filter(|state| state != EXECUTION)
         }
     }
 }
@@ -41,16 +43,16 @@ pub(crate) fn run_view(
     receipt: Option<Receipt>,
 ) -> RunView {
     let told = failure(execution, stage.as_deref());
-    let Execution { status, started_at, finished_at, .. } = *execution;
+    let Execution { status, finished_at, .. } = *execution;
     let view = RunView {
         run_id,
         status,
-        started_at,
+        started_at: execution.id.started_at,
         finished_at,
         stage,
         query_count: queries.as_ref().map(|queries| queries.count),
-        data_scanned_bytes: queries.as_ref().map_or(0, |queries| scanned_bytes(&queries.records)),
-        queries: queries.map(|queries| queries.records).unwrap_or_default(),
+        data_scanned_bytes: queries.as_ref().map_or(0, |queries| scanned_bytes(&queries.summaries)),
+        queries: queries.map(|queries| queries.summaries).unwrap_or_default(),
         file: None,
         delivery: None,
         failure: told,
@@ -83,21 +85,27 @@ fn failure(execution: &Execution, stage: Option<&str>) -> Option<Failure> {
     Some(Failure::of_state(stage.unwrap_or_default(), error, cause))
 }
 
-fn scanned_bytes(queries: &[QueryRecord]) -> u64 {
+fn scanned_bytes(queries: &[QuerySummary]) -> u64 {
     queries.iter().map(|query| query.statistics.data_scanned_bytes).sum()
 }
 
 #[cfg(test)]
 mod tests {
-    use job::record::{RunStatus, Statistics};
+    use job::{
+        record::{RunStatus, Statistics},
+        run_record::ExecutionId,
+    };
     use serde_json::json;
 
     use super::*;
 
     fn execution(status: RunState, error: Option<&str>, cause: Option<&str>) -> Execution {
         Execution {
+            id: ExecutionId {
+                arn: "arn:e".to_owned(),
+                started_at: "2026-01-31T12:00:00Z".parse().unwrap(),
+            },
             status,
-            started_at: "2026-01-31T12:00:00Z".parse().unwrap(),
             finished_at: status.is_end().then(|| "2026-01-31T12:05:00Z".parse().unwrap()),
             input: "{}".to_owned().into(),
             error: error.map(str::to_owned),
@@ -105,26 +113,27 @@ mod tests {
         }
     }
 
-    fn query(name: &str, data_scanned_bytes: u64) -> QueryRecord {
+    fn query(name: &str, data_scanned_bytes: u64) -> QuerySummary {
         let record = json!({
             "name": name, "state": "RUNNING", "query_execution_id": "q1", "attempts": 1,
             "file_name": "f.csv", "csv": null, "failure": null,
         });
         let statistics = Statistics { data_scanned_bytes, ..Statistics::default() };
-        QueryRecord { statistics, ..serde_json::from_value(record).unwrap() }
+        QuerySummary { statistics, ..serde_json::from_value(record).unwrap() }
     }
 
     fn failure(state: &str, error: &str, cause: &str) -> Failure {
         Failure { state: state.to_owned(), error: error.to_owned(), cause: cause.to_owned() }
     }
 
-    fn receipt(queries: Vec<QueryRecord>, failure: Option<Failure>) -> Receipt {
+    fn receipt(queries: Vec<QuerySummary>, failure: Option<Failure>) -> Receipt {
         let file = json!({
             "uri": "s3://acme-results/zips/r1.zip", "etag": "\"e\"", "size_bytes": 9,
             "sha256": "00", "file_name": "r1.zip",
         });
         let manifest = Manifest {
             run_id: "r1".parse().unwrap(),
+            execution: None,
             status: if failure.is_some() { RunStatus::Failed } else { RunStatus::Succeeded },
             started_at: "2026-01-31T12:00:00Z".parse().unwrap(),
             finished_at: "2026-01-31T12:04:59Z".parse().unwrap(),
@@ -145,7 +154,7 @@ mod tests {
     fn check(
         execution: &Execution,
         history: &str,
-        queries: Option<Vec<QueryRecord>>,
+        queries: Option<Vec<QuerySummary>>,
         receipt: Option<Receipt>,
         expected: impl FnOnce(RunView) -> RunView,
     ) {
@@ -154,7 +163,7 @@ mod tests {
         let nothing = RunView {
             run_id: "r1".parse().unwrap(),
             status: execution.status,
-            started_at: execution.started_at,
+            started_at: execution.id.started_at,
             finished_at: execution.finished_at,
             stage: Some(history.to_owned()),
             query_count: None,
@@ -165,7 +174,7 @@ mod tests {
             manifest: None,
             data_scanned_bytes: 0,
         };
-        let queries = queries.map(|records| Queries { count: records.len(), records });
+        let queries = queries.map(|summaries| Queries { count: summaries.len(), summaries });
         let found = run_view("r1".parse().unwrap(), execution, stage, queries, receipt);
         assert_eq!(found, expected(nothing));
     }

@@ -3,7 +3,7 @@
 //! A function ends with one of these names as its `errorType`; `Retry` and `Catch` in the state
 //! machine match on it. A test holds the two together.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,10 +43,14 @@ error_names! {
     QueryInvalid = "Query.Invalid", false;
     /// The SQL file is not the one that the run was planned with.
     QueryChanged = "Query.Changed", false;
+    /// The query has ended, but not well: RunQuery looks at it again and says how.
+    QueryEnded = "Query.Ended", true;
     /// Athena ended the query as failed, for good.
     QueryFailed = "Query.Failed", false;
     /// Somebody cancelled the query in Athena.
     QueryCancelled = "Query.Cancelled", false;
+    /// The query ran longer than the job allows, and was cancelled.
+    QueryTimedOut = "Query.TimedOut", false;
     /// Athena refuses more calls or more queries for now.
     QueryThrottled = "Query.Throttled", true;
     /// Athena could not be reached, or failed without a verdict.
@@ -55,6 +59,20 @@ error_names! {
     QueryDenied = "Query.Denied", false;
     /// The result object is not what Athena writes: truncated, or not UTF-8.
     ResultInvalid = "Result.Invalid", false;
+    /// The run's name belongs to another execution.
+    RunConflict = "Run.Conflict", false;
+    /// The run has ended: nothing of it starts any more.
+    RunEnded = "Run.Ended", false;
+    /// Somebody stopped the execution.
+    RunAborted = "Run.Aborted", false;
+    /// The run, or a call in it, took longer than the state machine allows.
+    RunTimedOut = "Run.TimedOut", false;
+    /// A record of the run cannot be read.
+    RunRecordInvalid = "Run.RecordInvalid", false;
+    /// Step Functions refused a call of a function.
+    RunDenied = "Run.Denied", false;
+    /// Step Functions could not be reached, or answered that it is busy.
+    RunUnavailable = "Run.Unavailable", true;
     /// An object or a bucket is not there.
     StorageNotFound = "Storage.NotFound", false;
     /// An object changed while it was in use.
@@ -87,6 +105,20 @@ error_names! {
     TransportPermission = "Transport.Permission", false;
     /// The recipient's server failed in a way that a retry does not mend.
     TransportRemote = "Transport.Remote", false;
+}
+
+/// A text that is the name of no error.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the name of an error")]
+pub struct UnknownName(String);
+
+impl FromStr for ErrorName {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let found = Self::ALL.iter().find(|name| name.as_str() == text);
+        found.copied().ok_or_else(|| UnknownName(text.to_owned()))
+    }
 }
 
 impl fmt::Display for ErrorName {

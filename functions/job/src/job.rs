@@ -15,6 +15,9 @@ use crate::{
 /// How many query names a job may have, patterns counted as one.
 pub const QUERY_NAMES_MAX: usize = 10_000;
 
+/// The longest time-out of a query: a day.
+pub(crate) const QUERY_TIMEOUT_MINUTES_MAX: u32 = 1_440;
+
 /// A job: N queries, where their SQL is, where results go, and whom to deliver to.
 ///
 /// The fields up to `database` and `transporter` are the published form and stay valid for ever;
@@ -52,6 +55,10 @@ pub struct Job {
     #[serde(default = "default_max_concurrency")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_concurrency: u32,
+    /// The longest time that a query may take, in minutes; it is cancelled then.
+    #[serde(default = "default_query_timeout_minutes")]
+    #[schemars(range(min = 1, max = QUERY_TIMEOUT_MINUTES_MAX))]
+    pub query_timeout_minutes: u32,
     /// What a query that fails for good means for the others.
     #[serde(default)]
     pub on_query_failure: OnQueryFailure,
@@ -242,6 +249,10 @@ fn default_catalog() -> String {
     "AwsDataCatalog".to_owned()
 }
 
+fn default_query_timeout_minutes() -> u32 {
+    240
+}
+
 fn default_max_concurrency() -> u32 {
     20
 }
@@ -303,8 +314,13 @@ mod tests {
         let job = Job::parse(&document).unwrap();
         assert_eq!((job.query_prefix.as_str(), job.database.as_str()), ("", "default"));
         assert_eq!(
-            (job.work_group.as_str(), job.max_concurrency, job.zip_level),
-            ("primary", 20, 6)
+            (
+                job.work_group.as_str(),
+                job.max_concurrency,
+                job.zip_level,
+                job.query_timeout_minutes
+            ),
+            ("primary", 20, 6, 240)
         );
         assert!(job.transporter.is_none());
     }

@@ -25,6 +25,11 @@ impl RunLayout {
         Self { bucket, output_prefix, zip_prefix, run_id }
     }
 
+    /// The claim of the run: a [`crate::run_record::RunRecord`].
+    pub fn run(&self) -> S3Location {
+        self.at("run.json")
+    }
+
     /// The pinned plan: an array of [`crate::states::PlannedQuery`].
     pub fn plan(&self) -> S3Location {
         self.at("plan.json")
@@ -50,9 +55,9 @@ impl RunLayout {
         self.at(&format!("members/{}.zip", query.file_stem()))
     }
 
-    /// There from the moment on at which no query of the run may start any more.
-    pub fn stopped(&self) -> S3Location {
-        self.at("stopped.json")
+    /// The snapshot of the results: a [`crate::snapshot::Snapshot`].
+    pub fn gathered(&self) -> S3Location {
+        self.at("gathered.json")
     }
 
     /// The error of a state or a query.
@@ -97,11 +102,12 @@ mod tests {
         );
         let query = "daily/users".parse().unwrap();
         let places = [
+            layout.run(),
             layout.plan(),
             layout.record(&query),
             layout.csv(&query),
             layout.member(&query),
-            layout.stopped(),
+            layout.gathered(),
             layout.error("LoadQueries"),
             layout.manifest(),
             layout.archive(),
@@ -110,11 +116,12 @@ mod tests {
         assert_eq!(
             places,
             [
+                "s3://acme-results/out/r1/run.json",
                 "s3://acme-results/out/r1/plan.json",
                 "s3://acme-results/out/r1/results/daily-users.json",
                 "s3://acme-results/out/r1/csv/daily-users.csv",
                 "s3://acme-results/out/r1/members/daily-users.zip",
-                "s3://acme-results/out/r1/stopped.json",
+                "s3://acme-results/out/r1/gathered.json",
                 "s3://acme-results/out/r1/errors/LoadQueries.json",
                 "s3://acme-results/out/r1/manifest.json",
                 "s3://acme-results/r1.zip",

@@ -25,8 +25,10 @@ mod job;
 pub mod layout;
 pub mod name;
 pub mod record;
+pub mod run_record;
 pub mod s3;
 pub mod secret;
+pub mod snapshot;
 pub mod states;
 pub mod template;
 pub mod transport;
@@ -38,7 +40,7 @@ pub use crate::{
     job::{CsvOptions, CsvQuote, Job, LineEnding, OnQueryFailure, QUERY_NAMES_MAX, job_schema},
     layout::RunLayout,
     name::{BucketName, FileName, QueryName, RunId},
-    s3::{Prefix, S3Location},
+    s3::{ObjectVersion, Prefix, S3Location},
     secret::{SecretReference, SecretReferenceError, SecretStore},
     template::FileTemplate,
 };

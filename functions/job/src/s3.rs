@@ -34,6 +34,19 @@ impl fmt::Display for S3Location {
     }
 }
 
+/// One version of an object: the pin of every read that must not see another one.
+///
+/// The version id decides where there is one: under SSE-KMS equal bytes have another ETag after
+/// each write.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectVersion {
+    /// Version id; nothing in a bucket without versioning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
+    /// ETag, with its quotes.
+    pub etag: String,
+}
+
 /// Why a text is not an S3 URI.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum S3UriError {

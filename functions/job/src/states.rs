@@ -4,6 +4,7 @@
 //! grow with the data.
 
 use jiff::Timestamp;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -11,25 +12,64 @@ use crate::{
     job::{CsvOptions, OnQueryFailure, default_zip_level},
     layout::RunLayout,
     name::{BucketName, FileName, QueryName, RunId},
-    record::Failure,
-    s3::{Prefix, S3Location},
+    record::{Failure, QueryState},
+    run_record::ExecutionId,
+    s3::{ObjectVersion, Prefix, S3Location},
+    view::RunState,
 };
-
-/// The most queries that an inline map runs; above it the distributed map reads the plan.
-///
-/// One query takes some 15 to 60 events of an execution's history, which ends at
-/// [25,000](https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html).
-pub const INLINE_QUERIES_MAX: usize = 300;
 
 /// The most bytes of planned queries that a state carries: a quarter of the 256 KiB that
 /// [a state may hold](https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html).
 pub const INLINE_BYTES_MAX: usize = 65_536;
 
-/// The most iterations that an inline map runs at once.
+/// The most iterations that an inline map runs at once, as
+/// [AWS allows](https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html).
+pub const INLINE_CONCURRENCY_MAX: u32 = 40;
+
+/// The events that an execution's history may have by our own account. It ends at
+/// [25,000](https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html), and an
+/// execution that reaches that fails without a catcher.
+const HISTORY_EVENTS_MAX: u32 = 20_000;
+
+/// The events of a delivery that is retried as often as the machine allows and resumed by a hundred
+/// invocations.
+const DELIVERY_EVENTS: u32 = 100 * 7 + 3 * (40 + 8 + 2);
+
+/// The events of a query that ends before its first time-out.
+const QUERY_EVENTS: u32 = 15;
+
+/// The events of a time-out: `TaskTimedOut`, `TaskScheduled`, `TaskStarted`, `TaskSubmitted`.
+const LOOK_EVENTS: u32 = 4;
+
+/// The events of all retries of a throttled query: `TaskFailed`, `TaskScheduled`, `TaskStarted`,
+/// 40 times.
+const THROTTLING_EVENTS: u32 = 3 * 40;
+
+/// The longest time between two looks at a query, in seconds.
 ///
-/// [AWS allows 40](https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html); but
-/// 40 queries that run for hours would fill the execution's history with their waits.
-pub const INLINE_CONCURRENCY_MAX: u32 = 20;
+/// Events of Athena are best effort: a lost one is noticed so late. A look costs a transition and 4
+/// events of the history.
+const LOOK_SECONDS_MAX: u32 = 20 * 60;
+
+/// Returns how often a query is looked at before it has run for as long as it may.
+pub fn looks(query_timeout_minutes: u32) -> u32 {
+    (query_timeout_minutes * 60).div_ceil(LOOK_SECONDS_MAX).max(1)
+}
+
+/// Returns how long RunQuery waits for the event of a query's end before it looks again, in seconds.
+///
+/// The looks divide the query's time evenly, and each comes some seconds late: the last one comes
+/// when the time is over, though the wait began before the query did.
+pub fn query_wait_seconds(query_timeout_minutes: u32) -> u32 {
+    const LATE_SECONDS: u32 = 5;
+    (query_timeout_minutes * 60).div_ceil(looks(query_timeout_minutes)) + LATE_SECONDS
+}
+
+/// Returns the most queries that an inline map runs; above it the distributed map reads the plan.
+pub fn inline_queries_max(query_timeout_minutes: u32) -> usize {
+    let per_query = QUERY_EVENTS + LOOK_EVENTS * looks(query_timeout_minutes) + THROTTLING_EVENTS;
+    ((HISTORY_EVENTS_MAX - DELIVERY_EVENTS) / per_query) as usize
+}
 
 /// The longest SQL that [Athena takes](https://docs.aws.amazon.com/athena/latest/ug/service-limits.html),
 /// in bytes.
@@ -40,7 +80,9 @@ pub const SQL_BYTES_MAX: u64 = 262_144;
 pub struct LoadQueries {
     /// The execution's name.
     pub run_id: RunId,
-    /// When the execution started.
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The time that dates the run: when it started, or when its schedule meant it.
     pub started_at: Timestamp,
     /// The job, as somebody sent it.
     pub job: Value,
@@ -74,6 +116,8 @@ pub enum MapMode {
 pub struct Run {
     /// The run's id.
     pub run_id: RunId,
+    /// The execution that owns the run.
+    pub execution: ExecutionId,
     /// When it started.
     pub started_at: Timestamp,
     /// The bucket it writes to.
@@ -86,6 +130,10 @@ pub struct Run {
     pub query_count: usize,
     /// How many of them run at once at the most.
     pub max_concurrency: u32,
+    /// The longest time that a query may take, in minutes.
+    pub query_timeout_minutes: u32,
+    /// Time between two looks at a query, in seconds: [`query_wait_seconds`].
+    pub query_wait_seconds: u32,
     /// What a query that fails for good means for the others.
     pub on_query_failure: OnQueryFailure,
     /// The Athena work group.
@@ -112,15 +160,15 @@ impl Run {
     }
 }
 
-/// One query of the plan, its SQL pinned by ETag.
+/// One query of the plan, its SQL pinned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedQuery {
     /// Its name in the job.
     pub name: QueryName,
     /// Where its SQL is.
     pub sql: S3Location,
-    /// The ETag of the SQL when the run was planned.
-    pub sql_etag: String,
+    /// The version of the SQL that the run was planned with.
+    pub sql_version: ObjectVersion,
     /// How many bytes of the file are the statement: what comes after it is `;`, white space and
     /// comments, and is not sent.
     pub sql_bytes: u64,
@@ -130,42 +178,35 @@ pub struct PlannedQuery {
     pub file_name: FileName,
 }
 
-/// What execute-single-query is given.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct QueryTask {
-    /// The run.
-    pub run: Run,
-    /// The query.
-    pub query: PlannedQuery,
-    /// How far an earlier call got.
-    #[serde(default)]
-    pub progress: Option<QueryProgress>,
-}
-
-/// How far a query got in earlier calls.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueryProgress {
-    /// The running query; nothing while Athena refuses to start it.
-    pub query_execution_id: Option<String>,
-    /// Which attempt it is, from 1.
-    pub attempt: u32,
-    /// How often the query was handed back.
-    pub waits: u32,
-}
-
-/// What execute-single-query answers.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "status", rename_all = "UPPERCASE")]
-pub enum QueryOutcome {
-    /// It still runs, or Athena is too busy to start it: wait and call again.
-    Running {
-        /// What the next call is given.
-        progress: QueryProgress,
-        /// How long to wait before it.
-        wait_seconds: u32,
+/// Task of execute-single-query.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum QueryTask {
+    /// Start the query, or look at it again, and see that its end completes the callback.
+    RunQuery {
+        /// The run.
+        run: Run,
+        /// The query.
+        query: PlannedQuery,
+        /// Callback that waits for the query's end.
+        wait: Callback,
     },
-    /// The result stands in the run's `csv/`.
-    Succeeded {},
+    /// Turn the result into the CSV.
+    WriteResult {
+        /// The run.
+        run: Run,
+        /// The query.
+        query: PlannedQuery,
+    },
+}
+
+/// A state that waits for its callback.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Callback {
+    /// Task token: who has it can complete the state.
+    pub token: SecretString,
+    /// Number of retries of the state before this one. Each has a token of its own.
+    pub retry_count: u32,
 }
 
 /// What results-gatherer is given.
@@ -196,7 +237,25 @@ pub enum GatherTask {
         /// What failed.
         failure: Failure,
     },
-    /// Cancel what still runs in Athena.
+    /// Complete the callback of a query that has ended: an event of Athena.
+    QueryEnded {
+        /// Athena's id of the query.
+        query_execution_id: String,
+        /// State in which it ended.
+        state: QueryState,
+    },
+    /// Clean up after an execution that did not succeed: an event of Step Functions.
+    CleanUp {
+        /// ARN of the execution.
+        execution: String,
+        /// Name of the execution.
+        run_id: RunId,
+        /// Status in which it ended.
+        status: RunState,
+        /// Start of the execution, in milliseconds since 1970.
+        started_at: i64,
+    },
+    /// End the run and cancel what still runs in Athena.
     Stop {
         /// The run.
         run: Run,
@@ -208,8 +267,8 @@ pub enum GatherTask {
         run: Option<Run>,
         /// The run's id.
         run_id: RunId,
-        /// When it started.
-        started_at: Timestamp,
+        /// The execution that failed. It may not own the run.
+        execution: ExecutionId,
         /// The job's output bucket, if it says one.
         #[serde(default)]
         output_bucket: Option<String>,
@@ -245,8 +304,9 @@ pub struct Gathered {
 pub struct Deliverable {
     /// Where it is: `s3://bucket/key`.
     pub uri: String,
-    /// Its ETag.
-    pub etag: String,
+    /// Its version.
+    #[serde(flatten)]
+    pub version: ObjectVersion,
     /// Its size.
     pub size_bytes: u64,
     /// Its SHA-256, in hexadecimal; nothing if S3 put the file together, so that nobody has read
@@ -308,4 +368,34 @@ pub struct Extracted {
     pub key: String,
     /// What comes after the key's last `/`.
     pub file_name: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::QUERY_TIMEOUT_MINUTES_MAX;
+
+    #[test]
+    fn the_last_look_at_a_query_comes_when_its_time_is_over() {
+        for minutes in 1..=QUERY_TIMEOUT_MINUTES_MAX {
+            let (looks, wait) = (looks(minutes), query_wait_seconds(minutes));
+            assert!(looks * wait > minutes * 60, "{minutes}");
+            assert!((looks - 1) * wait < minutes * 60, "{minutes}");
+            assert!(wait <= LOOK_SECONDS_MAX + 5, "{minutes}");
+        }
+        assert_eq!((looks(240), query_wait_seconds(240)), (12, 1_205));
+    }
+
+    /// The worst that an inline map allows: every query is throttled as often as `Retry` waits, and
+    /// looked at until it times out.
+    #[test]
+    fn an_inline_map_does_not_fill_the_history() {
+        for minutes in 1..=QUERY_TIMEOUT_MINUTES_MAX {
+            let queries = u32::try_from(inline_queries_max(minutes)).unwrap();
+            let events = queries * (15 + 4 * looks(minutes) + 3 * 40) + DELIVERY_EVENTS;
+            assert!(events < 20_000, "{minutes}: {events}");
+        }
+        let minutes = [1, 20, 240, 1_440].map(inline_queries_max);
+        assert_eq!(minutes, [137, 137, 104, 45]);
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     document::Problem,
     name::RunId,
-    record::{Failure, QueryRecord},
+    record::{Failure, QuerySummary},
     states::Deliverable,
 };
 
@@ -32,7 +32,7 @@ pub struct RunView {
     pub query_count: Option<usize>,
     /// Every query of the plan, in its order; empty until the run is planned, and if there are more
     /// than [`VIEW_QUERIES_MAX`].
-    pub queries: Vec<QueryRecord>,
+    pub queries: Vec<QuerySummary>,
     /// The file that was made, once it is there.
     pub file: Option<Deliverable>,
     /// The transporter's receipt, once the file is delivered.

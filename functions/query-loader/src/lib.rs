@@ -10,6 +10,7 @@
 //! runs before the whole plan is valid.
 
 mod catalog;
+mod digest;
 mod expansion;
 mod fault;
 mod index;
@@ -18,14 +19,19 @@ mod sql;
 
 use std::path::Path;
 
-use aws_io::{Failure, Storage, StorageError};
+use aws_io::{
+    Failure, Precondition, Storage, StorageError,
+    run_files::{self, PLAN_BYTES_MAX, RunFile, RunFileError},
+};
 use job::{
     ErrorName, FileName, Job, Problem, Problems, RunLayout, S3Location, layout,
+    run_record::{RunEvent, RunRecord},
     states::{
-        INLINE_BYTES_MAX, INLINE_CONCURRENCY_MAX, INLINE_QUERIES_MAX, LoadQueries, LoadedQueries,
-        MapMode, PlannedQuery, Run,
+        INLINE_BYTES_MAX, INLINE_CONCURRENCY_MAX, LoadQueries, LoadedQueries, MapMode,
+        PlannedQuery, Run, inline_queries_max, query_wait_seconds,
     },
 };
+use serde::Serialize;
 use tracing::info;
 
 pub use crate::index::IndexError;
@@ -50,6 +56,9 @@ pub enum LoadError {
         /// What is wrong with it.
         source: IndexError,
     },
+    /// The run's name is another execution's, or the run has ended.
+    #[error("claiming the run")]
+    Claim(#[from] RunFileError),
     /// S3 failed.
     #[error("loading the queries")]
     Storage(#[from] StorageError),
@@ -61,15 +70,16 @@ impl Failure for LoadError {
             Self::Job(_) => ErrorName::JobInvalid,
             Self::NotFound(_) => ErrorName::QueryNotFound,
             Self::Invalid(_) | Self::Index { .. } => ErrorName::QueryInvalid,
+            Self::Claim(error) => error.name(),
             Self::Storage(error) => error.name(),
         }
     }
 }
 
-/// Plans a run and writes the plan.
+/// Claims the run, plans it and writes the plan.
 ///
-/// The same run planned twice gives the same plan, unless the SQL changed in between: the later
-/// plan is then the one that runs.
+/// A run is planned once: a second call answers the plan that is there, whatever has become of the
+/// SQL meanwhile.
 ///
 /// # Errors
 ///
@@ -77,47 +87,88 @@ impl Failure for LoadError {
 pub async fn load(storage: &Storage, task: LoadQueries) -> Result<LoadedQueries, LoadError> {
     let job = Job::parse(&task.job)
         .map_err(|Problems(problems)| LoadError::Job(fault::shortened(problems, "$")))?;
-    let queries = plan::plan(storage, &job, &task).await?;
-    let file_name = delivered_name(&job, &task, &queries)?;
-
     let layout = RunLayout::new(
         job.output_bucket.clone(),
         job.output_prefix.clone(),
         job.zip_prefix.clone(),
         task.run_id.clone(),
     );
-    let plan = serde_json::to_vec_pretty(&queries).expect("a plan is always JSON");
-    let plan_bytes = plan.len();
-    storage.put_bytes(&layout.plan(), "application/json", plan.into()).await?;
+    let claim = RunRecord::claimed(
+        task.run_id.clone(),
+        task.execution.clone(),
+        Some(digest::of_job(&task.job)),
+    );
+    let mut claim = RunFile::claim(storage, layout.clone(), claim).await?;
+    if claim.record().run.is_none() {
+        claim.expect_live()?;
+        let queries = plan::plan(storage, &job, &task).await?;
+        let queries = keep_plan(storage, &layout, queries).await?;
+        let run = planned(job, task, &queries)?;
+        claim.advance(RunEvent::Planned(Box::new(run))).await?;
+    }
+    claim.expect_live()?;
+    let record = claim.record();
+    let ended = || RunFileError::Ended { run_id: record.run_id.clone() };
+    let run = record.run.clone().ok_or_else(ended)?;
+    let queries = run_files::plan(storage, &layout).await?;
+    let map = map_mode(&run, &queries);
+    info!(run.id = %run.run_id, queries = queries.len(), map = ?map, "planned the run");
+    let queries = if map == MapMode::Inline { queries } else { Vec::new() };
+    Ok(LoadedQueries { run, map, queries, plan: layout.plan() })
+}
 
-    let map = map_mode(queries.len(), plan_bytes, job.max_concurrency);
-    info!(run.id = %task.run_id, queries = queries.len(), map = ?map, "planned the run");
-    Ok(LoadedQueries {
-        run: Run {
-            run_id: task.run_id,
-            started_at: task.started_at,
-            output_bucket: job.output_bucket,
-            output_prefix: job.output_prefix,
-            zip_prefix: job.zip_prefix,
-            query_count: queries.len(),
-            max_concurrency: job.max_concurrency,
-            on_query_failure: job.on_query_failure,
-            work_group: job.work_group,
-            catalog: job.catalog,
-            csv: job.csv,
-            zip_level: job.zip_level,
-            file_name,
-        },
-        map,
-        queries: if map == MapMode::Inline { queries } else { Vec::new() },
-        plan: layout.plan(),
+/// Writes the plan, unless one is there; gives the one that counts.
+async fn keep_plan(
+    storage: &Storage,
+    layout: &RunLayout,
+    queries: Vec<PlannedQuery>,
+) -> Result<Vec<PlannedQuery>, LoadError> {
+    let location = layout.plan();
+    let size_bytes = json_bytes(&queries);
+    if size_bytes > PLAN_BYTES_MAX {
+        let limit_bytes = PLAN_BYTES_MAX;
+        let error = StorageError::TooLarge { action: "writing", location, size_bytes, limit_bytes };
+        return Err(error.into());
+    }
+    match storage.put_json_if(&location, &queries, Precondition::Absent).await {
+        Ok(_) => Ok(queries),
+        Err(StorageError::Changed { .. }) => Ok(run_files::plan(storage, layout).await?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The run as every state is given it.
+fn planned(job: Job, task: LoadQueries, queries: &[PlannedQuery]) -> Result<Run, LoadError> {
+    let file_name = delivered_name(&job, &task, queries)?;
+    Ok(Run {
+        run_id: task.run_id,
+        execution: task.execution,
+        started_at: task.started_at,
+        output_bucket: job.output_bucket,
+        output_prefix: job.output_prefix,
+        zip_prefix: job.zip_prefix,
+        query_count: queries.len(),
+        max_concurrency: job.max_concurrency,
+        query_timeout_minutes: job.query_timeout_minutes,
+        query_wait_seconds: query_wait_seconds(job.query_timeout_minutes),
+        on_query_failure: job.on_query_failure,
+        work_group: job.work_group,
+        catalog: job.catalog,
+        csv: job.csv,
+        zip_level: job.zip_level,
+        file_name,
     })
 }
 
-fn map_mode(queries: usize, plan_bytes: usize, max_concurrency: u32) -> MapMode {
-    let more_at_once =
-        max_concurrency > INLINE_CONCURRENCY_MAX && queries > INLINE_CONCURRENCY_MAX as usize;
-    if more_at_once || queries > INLINE_QUERIES_MAX || plan_bytes > INLINE_BYTES_MAX {
+fn json_bytes(document: &impl Serialize) -> u64 {
+    serde_json::to_vec(document).expect("a plan is always JSON").len() as u64
+}
+
+fn map_mode(run: &Run, queries: &[PlannedQuery]) -> MapMode {
+    let more_at_once = run.max_concurrency > INLINE_CONCURRENCY_MAX
+        && queries.len() > INLINE_CONCURRENCY_MAX as usize;
+    let fills_history = queries.len() > inline_queries_max(run.query_timeout_minutes);
+    if more_at_once || fills_history || json_bytes(&queries) > INLINE_BYTES_MAX as u64 {
         MapMode::Distributed
     } else {
         MapMode::Inline
@@ -163,22 +214,54 @@ fn one_problem(path: &str, message: String) -> Problems {
 
 #[cfg(test)]
 mod tests {
+    use job::{ObjectVersion, QueryName, run_record::ExecutionId};
+
     use super::*;
+
+    fn run(max_concurrency: u32, query_timeout_minutes: u32) -> Run {
+        let job = serde_json::json!({
+            "query_names": ["q"], "query_index_bucket": "acme-queries",
+            "output_bucket": "acme-results", "output_prefix": "out", "zip_prefix": "zip",
+            "max_concurrency": max_concurrency, "query_timeout_minutes": query_timeout_minutes,
+        });
+        let started_at = "2026-01-31T12:00:00Z".parse().unwrap();
+        let execution = ExecutionId { arn: "arn:e".to_owned(), started_at };
+        let run_id = "r1".parse().unwrap();
+        let task = LoadQueries { run_id, execution, started_at, job: serde_json::Value::Null };
+        planned(Job::parse(&job).unwrap(), task, &queries(1, 3)).unwrap()
+    }
+
+    fn queries(count: usize, name_bytes: usize) -> Vec<PlannedQuery> {
+        let name: QueryName = "n".repeat(name_bytes).parse().unwrap();
+        let query = PlannedQuery {
+            name,
+            sql: S3Location::new("acme-queries", "q.sql"),
+            sql_version: ObjectVersion::default(),
+            sql_bytes: 8,
+            database: "default".to_owned(),
+            file_name: "q.csv".parse().unwrap(),
+        };
+        vec![query; count]
+    }
 
     #[test]
     fn large_jobs_run_through_the_distributed_map() {
-        for (queries, plan_bytes, max_concurrency, expected) in [
-            (1, 300, 20, MapMode::Inline),
-            (20, 6_000, 1000, MapMode::Inline),
-            (300, 60_000, 20, MapMode::Inline),
-            (301, 60_000, 20, MapMode::Distributed),
-            (21, 10_000, 21, MapMode::Distributed),
-            (100, 65_537, 20, MapMode::Distributed),
+        for (count, name_bytes, max_concurrency, minutes, expected) in [
+            (1, 3, 20, 240, MapMode::Inline),
+            (40, 3, 1000, 240, MapMode::Inline),
+            (104, 3, 20, 240, MapMode::Inline),
+            (105, 3, 20, 240, MapMode::Distributed),
+            (45, 3, 20, 1440, MapMode::Inline),
+            (46, 3, 20, 1440, MapMode::Distributed),
+            (41, 3, 41, 240, MapMode::Distributed),
+            (104, 200, 20, 240, MapMode::Inline),
+            (137, 3, 20, 20, MapMode::Inline),
+            (137, 400 / 2, 20, 20, MapMode::Inline),
         ] {
             assert_eq!(
-                map_mode(queries, plan_bytes, max_concurrency),
+                map_mode(&run(max_concurrency, minutes), &queries(count, name_bytes)),
                 expected,
-                "{queries} {max_concurrency}"
+                "{count} {max_concurrency} {minutes}"
             );
         }
     }

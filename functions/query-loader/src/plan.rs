@@ -107,7 +107,7 @@ impl Planner<'_> {
         Ok(Ok(PlannedQuery {
             name: name.clone(),
             sql,
-            sql_etag: info.etag,
+            sql_version: info.version,
             sql_bytes,
             database,
             file_name,
@@ -138,7 +138,7 @@ fn collisions<'a>(queries: impl Iterator<Item = (usize, &'a PlannedQuery)>) -> V
 
 #[cfg(test)]
 mod tests {
-    use job::S3Location;
+    use job::{ObjectVersion, S3Location};
 
     use super::*;
 
@@ -147,7 +147,7 @@ mod tests {
         let query = |name: &str, file: &str| PlannedQuery {
             name: name.parse().unwrap(),
             sql: S3Location::new("acme-queries", "x.sql"),
-            sql_etag: String::new(),
+            sql_version: ObjectVersion::default(),
             sql_bytes: 8,
             database: "default".to_owned(),
             file_name: file.parse().unwrap(),

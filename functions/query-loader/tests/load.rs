@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use aws_io::{Failure as _, Storage, sdk::SdkConfig};
+use aws_io::{Failure as _, Storage, run_files::RunFile, sdk::SdkConfig};
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use job::{
+    ObjectVersion,
     error::Chain,
+    run_record::RunEvent,
     states::{LoadQueries, LoadedQueries, MapMode, PlannedQuery},
 };
 use local_s3::Store;
@@ -52,7 +54,16 @@ impl Bench {
     }
 
     async fn load(&self, job: Value) -> Result<LoadedQueries, String> {
-        let task = json!({ "run_id": "r1", "started_at": "2026-01-31T23:59:59Z", "job": job });
+        self.load_as("arn:e", job).await
+    }
+
+    /// Plans the run `r1` for the execution with this ARN.
+    async fn load_as(&self, execution: &str, job: Value) -> Result<LoadedQueries, String> {
+        let started_at = "2026-01-31T23:59:59Z";
+        let task = json!({
+            "run_id": "r1", "execution": { "arn": execution, "started_at": started_at },
+            "started_at": started_at, "job": job,
+        });
         let task: LoadQueries = serde_json::from_value(task).unwrap();
         let loaded = query_loader::load(&self.storage, task).await;
         loaded.map_err(|error| format!("{}: {}", error.name(), Chain(&error)))
@@ -95,7 +106,7 @@ async fn a_query_is_pinned_with_the_bytes_of_its_statement() {
     let expected = PlannedQuery {
         name: "users".parse().unwrap(),
         sql: "s3://acme-queries/q/users.sql".parse().unwrap(),
-        sql_etag: format!("\"{etag}\""),
+        sql_version: ObjectVersion { version_id: None, etag: format!("\"{etag}\"") },
         sql_bytes: "-- all\nSELECT 'ä;' FROM users".len() as u64,
         database: "default".to_owned(),
         file_name: "users.csv".parse().unwrap(),
@@ -108,13 +119,47 @@ async fn a_query_is_pinned_with_the_bytes_of_its_statement() {
 #[tokio::test]
 async fn a_run_planned_twice_has_the_same_plan() {
     let bench = Bench::with(&[("q/b.sql", "SELECT 2"), ("q/a.sql", "SELECT 1")]).await;
-    let mut plans = Vec::new();
-    for _ in 0..2 {
-        bench.load(job(["b", "*"])).await.unwrap();
-        plans.push(bench.store.get("acme-results", "out/r1/plan.json").await.unwrap());
+    let first = bench.load(job(["b", "*"])).await.unwrap();
+    let plan = bench.plan().await;
+    bench.put("q/a.sql", "SELECT 'another'").await;
+    let second = bench.load(job(["b", "*"])).await.unwrap();
+    assert_eq!((&second.run, &second.queries), (&first.run, &first.queries));
+    assert_eq!(bench.plan().await, plan);
+    assert_eq!(names(&plan), ["b", "a"]);
+}
+
+#[tokio::test]
+async fn a_run_planned_twice_at_the_same_time_has_one_plan() {
+    let bench = Bench::with(&[("q/b.sql", "SELECT 2"), ("q/a.sql", "SELECT 1")]).await;
+    let calls = (0..8).map(|_| bench.load(job(["b", "*"])));
+    let loaded = futures_util::future::join_all(calls).await;
+    let plan = bench.plan().await;
+    for loaded in loaded {
+        assert_eq!(loaded.unwrap().queries, plan);
     }
-    assert_eq!(plans[0], plans[1]);
-    assert_eq!(names(&bench.plan().await), ["b", "a"]);
+}
+
+#[tokio::test]
+async fn a_name_that_comes_back_conflicts_and_leaves_the_owner_alone() {
+    let bench = Bench::with(&[("q/a.sql", "SELECT 1")]).await;
+    bench.load_as("arn:first", job(["a"])).await.unwrap();
+    let plan = bench.plan().await;
+    bench.put("q/a.sql", "SELECT 'another'").await;
+    let error = bench.load_as("arn:second", job(["a"])).await.unwrap_err();
+    assert!(error.starts_with("Run.Conflict: "), "{error}");
+    assert!(error.contains("`arn:first`"), "{error}");
+    assert_eq!(bench.plan().await, plan);
+}
+
+#[tokio::test]
+async fn a_run_that_has_ended_is_not_planned() {
+    let bench = Bench::with(&[("q/a.sql", "SELECT 1")]).await;
+    let loaded = bench.load(job(["a"])).await.unwrap();
+    let run = loaded.run;
+    let claim = RunFile::find(&bench.storage, run.layout(), &run.run_id, &run.execution).await;
+    claim.unwrap().unwrap().advance(RunEvent::Ended).await.unwrap();
+    let error = bench.load(job(["a"])).await.unwrap_err();
+    assert!(error.starts_with("Run.Ended: "), "{error}");
 }
 
 #[tokio::test]

@@ -1,22 +1,49 @@
-//! Collects the results of a run, cancels what a failed run leaves behind, and writes the manifest.
+//! Monitors the queries of runs, collects their results, and writes down how runs end.
 //!
-//! Every action may be repeated: it reads what is there and writes the same again.
+//! Some tasks come from the state machine, some from events: the end of a query completes the
+//! callback that waits for it, the end of an execution that did not succeed starts the clean-up.
+//! Every task may be repeated, and run beside the others: records only go forward, snapshot and
+//! manifest are written once. An execution that does not own the run touches nothing of it.
 
 mod cancel;
+mod end;
+mod event;
+mod gather;
 
 use aws_io::{
     Failure, Storage, StorageError,
     athena::{Athena, AthenaError},
-    run_files,
+    run_files::RunFileError,
+    step_functions::{StepFunctions, StepFunctionsError},
+    waits::Waits,
 };
 use jiff::Timestamp;
 use job::{
-    BucketName, ErrorName, OnQueryFailure, Prefix, RunId, RunLayout, S3Location,
-    record::{CsvFile, Failure as RecordedFailure, Manifest, QueryState, RunStatus},
-    states::{Deliverable, GatherTask, Gathered, Run},
+    BucketName, ErrorName,
+    record::Failure as RecordedFailure,
+    states::{GatherTask, Gathered},
 };
-use serde::Serialize;
-use tracing::info;
+use serde::{Deserialize, Serialize};
+
+/// Settings of the function, from its environment.
+#[derive(Debug, Deserialize)]
+pub struct Settings {
+    /// `STATE_BUCKET`: the bucket of the callbacks that wait for queries. It has no default.
+    pub state_bucket: BucketName,
+}
+
+/// The services that the function uses. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// Athena.
+    pub athena: Athena,
+    /// S3.
+    pub storage: Storage,
+    /// Step Functions.
+    pub step_functions: StepFunctions,
+    /// The callbacks that wait for queries.
+    pub waits: Waits,
+}
 
 /// Why results could not be gathered.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +60,18 @@ pub enum GatherError {
         /// Why it did not.
         cause: String,
     },
+    /// The snapshot is missing that the manifest is made of.
+    #[error("the results of the run have not been gathered")]
+    NotGathered,
     /// Athena would not cancel a query.
-    #[error("stopping the run")]
+    #[error("cancelling the queries of the run")]
     Athena(#[from] AthenaError),
+    /// Step Functions failed.
+    #[error("following the run")]
+    StepFunctions(#[from] StepFunctionsError),
+    /// The records of the run cannot be used.
+    #[error("gathering the results")]
+    Records(#[from] RunFileError),
     /// S3 failed.
     #[error("gathering the results")]
     Storage(#[from] StorageError),
@@ -45,25 +81,28 @@ impl Failure for GatherError {
     fn name(&self) -> ErrorName {
         match self {
             Self::Failed { .. } => ErrorName::QueryFailed,
+            Self::NotGathered => ErrorName::RunRecordInvalid,
             Self::Athena(error) => error.name(),
+            Self::StepFunctions(error) => error.name(),
+            Self::Records(error) => error.name(),
             Self::Storage(error) => error.name(),
         }
     }
 }
 
-/// What the function answers.
+/// Answer of the function.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
     /// To `gather`.
     Gathered(Gathered),
-    /// To `finish` and `fail`: the manifest, if it could be written anywhere.
+    /// To `finish`, `fail` and `clean_up`: the manifest, if it could be written anywhere.
     Recorded {
         /// Its URI.
         manifest: Option<String>,
     },
-    /// To `fail_query`.
-    QueryFailed {},
+    /// To `fail_query` and `query_ended`.
+    Done {},
     /// To `stop`.
     Stopped {
         /// How many queries were cancelled.
@@ -73,140 +112,53 @@ pub enum Answer {
     },
 }
 
-/// Does what the state machine asks for; `now` is the time for the manifest.
+/// Does the task; `now` is the time for the manifest.
 ///
 /// # Errors
 ///
 /// See [`GatherError`].
 pub async fn act(
-    athena: &Athena,
-    storage: &Storage,
+    services: &Services,
     now: Timestamp,
     task: GatherTask,
 ) -> Result<Answer, GatherError> {
     match task {
-        GatherTask::Gather { run } => gather(storage, &run).await.map(Answer::Gathered),
-        GatherTask::Finish { run, mut file, delivery } => {
-            let sent = delivery.as_ref().and_then(|receipt| receipt["sha256"].as_str());
-            file.sha256 = file.sha256.or_else(|| sent.map(str::to_owned));
-            let manifest = Manifest {
-                run_id: run.run_id.clone(),
-                status: RunStatus::Succeeded,
-                started_at: run.started_at,
-                finished_at: now,
-                succeeded: 0,
-                failed: 0,
-                data_scanned_bytes: 0,
-                queries: run_files::records(storage, &run.layout()).await?,
-                file: Some(file),
-                delivery,
-                failure: None,
-            };
-            let location = write_manifest(storage, &run.layout(), manifest).await?;
-            Ok(Answer::Recorded { manifest: Some(location.to_string()) })
+        GatherTask::Gather { run } => gather::gather(services, &run).await.map(Answer::Gathered),
+        GatherTask::Finish { run, file, delivery } => {
+            let manifest = gather::finish(services, now, &run, file, delivery).await?;
+            Ok(Answer::Recorded { manifest: Some(manifest.to_string()) })
         }
         GatherTask::FailQuery { run, query, failure } => {
-            cancel::fail_query(athena, storage, &run.layout(), &query, failure).await?;
-            Ok(Answer::QueryFailed {})
+            cancel::fail_query(services, &run, &query, failure).await?;
+            Ok(Answer::Done {})
+        }
+        GatherTask::QueryEnded { query_execution_id, state } => {
+            event::query_ended(services, &query_execution_id, state).await?;
+            Ok(Answer::Done {})
         }
         GatherTask::Stop { run } => {
-            let (cancelled, failure) = cancel::stop(athena, storage, &run, now).await?;
+            let (cancelled, failure) = cancel::stop(services, &run).await?;
             Ok(Answer::Stopped { cancelled, failure })
         }
         GatherTask::Fail {
             run,
             run_id,
-            started_at,
+            execution,
             output_bucket,
             output_prefix,
-            failure,
             file,
             delivery,
+            failure,
         } => {
             let failure = RecordedFailure::of_state(failure.state, failure.error, &failure.cause);
-            let layout = run
-                .as_ref()
-                .map(Run::layout)
-                .or_else(|| layout_of_unplanned(output_bucket?, output_prefix?, run_id.clone()));
-            // A job without a place to write to leaves its error in the execution alone.
-            let Some(layout) = layout else { return Ok(Answer::Recorded { manifest: None }) };
-            storage.put_json(&layout.error(&failure.state), &failure).await?;
-            let queries = match &run {
-                Some(run) => run_files::records(storage, &run.layout()).await?,
-                None => Vec::new(),
-            };
-            let manifest = Manifest {
-                run_id,
-                status: RunStatus::Failed,
-                started_at,
-                finished_at: now,
-                succeeded: 0,
-                failed: 0,
-                data_scanned_bytes: 0,
-                queries,
-                file,
-                delivery,
-                failure: Some(failure),
-            };
-            let location = write_manifest(storage, &layout, manifest).await?;
-            Ok(Answer::Recorded { manifest: Some(location.to_string()) })
+            let layout = run.as_ref().map(job::states::Run::layout);
+            let layout =
+                layout.or_else(|| end::layout(output_bucket?, output_prefix?, run_id.clone()));
+            let ended = end::Ended { run_id, execution, failure, file, delivery };
+            end::record(services, now, layout, ended).await
+        }
+        GatherTask::CleanUp { execution, run_id, status, started_at } => {
+            end::clean_up(services, now, execution, run_id, status, started_at).await
         }
     }
-}
-
-/// Says what there is to deliver.
-async fn gather(storage: &Storage, run: &Run) -> Result<Gathered, GatherError> {
-    let records = run_files::records(storage, &run.layout()).await?;
-    let succeeded = records.iter().filter(|record| record.csv.is_some()).count();
-    let failed = records.len() - succeeded;
-    info!(run.id = %run.run_id, succeeded, failed, "gathered the results");
-    let first_failed = records.iter().find(|record| record.csv.is_none());
-    if let Some(first) = first_failed
-        && (succeeded == 0 || run.on_query_failure == OnQueryFailure::Fail)
-    {
-        return Err(GatherError::Failed {
-            failed,
-            planned: records.len(),
-            first: first.name.to_string(),
-            cause: first
-                .failure
-                .as_ref()
-                .map_or("it did not end", |failure| &failure.cause)
-                .to_owned(),
-        });
-    }
-    let archive = run.query_count > 1;
-    let file = records.into_iter().next().and_then(|record| record.csv).filter(|_| !archive);
-    Ok(Gathered { succeeded, failed, archive, file: file.map(|csv| deliverable(run, csv)) })
-}
-
-fn deliverable(run: &Run, csv: CsvFile) -> Deliverable {
-    Deliverable {
-        uri: csv.location.to_string(),
-        etag: csv.etag,
-        size_bytes: csv.size_bytes,
-        sha256: Some(csv.sha256),
-        file_name: run.file_name.clone(),
-    }
-}
-
-fn layout_of_unplanned(bucket: String, prefix: String, run_id: RunId) -> Option<RunLayout> {
-    let bucket = BucketName::try_from(bucket).ok()?;
-    Some(RunLayout::new(bucket, Prefix::from(prefix), Prefix::default(), run_id))
-}
-
-async fn write_manifest(
-    storage: &Storage,
-    layout: &RunLayout,
-    mut manifest: Manifest,
-) -> Result<S3Location, GatherError> {
-    let queries = &manifest.queries;
-    manifest.succeeded =
-        queries.iter().filter(|query| query.state == QueryState::Succeeded).count();
-    manifest.failed = queries.len() - manifest.succeeded;
-    manifest.data_scanned_bytes =
-        manifest.queries.iter().map(|query| query.statistics.data_scanned_bytes).sum();
-    let location = layout.manifest();
-    storage.put_json(&location, &manifest).await?;
-    Ok(location)
 }

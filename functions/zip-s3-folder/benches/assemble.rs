@@ -15,9 +15,11 @@ use aws_sdk_s3::config::Credentials;
 use aws_smithy_http_client::Builder;
 use criterion::{Criterion, criterion_group, criterion_main};
 use job::{
-    CsvOptions, OnQueryFailure, Prefix, S3Location,
-    record::{CsvFile, MemberFile, QueryRecord},
-    states::{PlannedQuery, Run, ZipTask},
+    CsvOptions, FileName, ObjectVersion, OnQueryFailure, Prefix, QueryName,
+    record::{CsvFile, MemberFile, QueryState, QuerySummary, Statistics},
+    run_record::{ExecutionId, RunRecord},
+    snapshot::Snapshot,
+    states::{Run, ZipTask},
 };
 use local_s3::Store;
 use tokio::{net::TcpListener, runtime};
@@ -138,61 +140,64 @@ async fn write_members(storage: &Storage, run: &Run, member_bytes: usize) {
         compressed_bytes: content.len() as u64,
         uncompressed_bytes: content.len() as u64,
     };
-    let mut plan = Vec::new();
+    let mut queries = Vec::new();
     for i in 0..MEMBERS {
-        let query = query(i);
-        let name = MemberName::safe(query.file_name.as_str()).expect("a short name");
+        let query: QueryName = format!("q{i:02}").parse().expect("a query name");
+        let file_name: FileName = format!("q{i:02}.csv").parse().expect("a file name");
+        let name = MemberName::safe(file_name.as_str()).expect("a short name");
         let entry = Entry::new(name, run.started_at, run.zip_level, sizes);
         let mut directory = Directory::default();
         directory.push(&entry);
-        let location = layout.member(&query.name);
+        let location = layout.member(&query);
         let mut writer = storage.headless_writer(location.clone(), "application/zip");
         writer.write(&content).await.expect("the member is written");
         writer.write(&directory.finish()).await.expect("the member is written");
         let info = writer.finish_with_head(&entry.local_header()).await.expect("it is written");
-        let record = QueryRecord {
+        queries.push(QuerySummary {
+            name: query.clone(),
+            state: QueryState::Succeeded,
+            query_execution_id: None,
+            attempts: 1,
+            file_name,
             csv: Some(CsvFile {
-                location: layout.csv(&query.name),
-                etag: String::new(),
+                location: layout.csv(&query),
+                version: ObjectVersion::default(),
                 rows: 1,
                 size_bytes: sizes.uncompressed_bytes,
                 sha256: String::new(),
             }),
             member: Some(MemberFile {
                 location,
-                etag: info.etag,
+                version: info.version,
                 size_bytes: info.size_bytes,
                 crc32: sizes.crc32,
                 compressed_bytes: sizes.compressed_bytes,
             }),
-            ..QueryRecord::queued(&query)
-        };
-        storage.put_json(&layout.record(&query.name), &record).await.expect("it is written");
-        plan.push(query);
+            statistics: Statistics::default(),
+            failure: None,
+        });
     }
-    storage.put_json(&layout.plan(), &plan).await.expect("the plan is written");
-}
-
-fn query(i: usize) -> PlannedQuery {
-    PlannedQuery {
-        name: format!("q{i:02}").parse().expect("a query name"),
-        sql: S3Location::new("acme-queries", "q.sql"),
-        sql_etag: String::new(),
-        sql_bytes: 0,
-        database: "default".to_owned(),
-        file_name: format!("q{i:02}.csv").parse().expect("a file name"),
-    }
+    let snapshot = Snapshot::new(run.run_id.clone(), run.execution.clone(), queries);
+    storage.put_json(&layout.gathered(), &snapshot).await.expect("it is written");
+    let claim = RunRecord::claimed(run.run_id.clone(), run.execution.clone(), None);
+    storage.put_json(&layout.run(), &claim).await.expect("it is written");
 }
 
 fn run() -> Run {
     Run {
         run_id: "r1".parse().expect("a run id"),
+        execution: ExecutionId {
+            arn: "arn:e".to_owned(),
+            started_at: "2026-01-31T12:30:44Z".parse().expect("a time"),
+        },
         started_at: "2026-01-31T12:30:44Z".parse().expect("a time"),
         output_bucket: "acme-results".parse().expect("a bucket name"),
         output_prefix: Prefix::default(),
         zip_prefix: Prefix::default(),
         query_count: MEMBERS,
         max_concurrency: 20,
+        query_timeout_minutes: 240,
+        query_wait_seconds: 1_205,
         on_query_failure: OnQueryFailure::Fail,
         work_group: "primary".to_owned(),
         catalog: "AwsDataCatalog".to_owned(),

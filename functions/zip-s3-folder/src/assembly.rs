@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use job::{
     S3Location,
-    record::{MemberFile, QueryRecord},
+    record::{MemberFile, QuerySummary},
     states::Run,
 };
 use sha2::{Digest, Sha256};
@@ -37,7 +37,7 @@ pub(crate) struct Member {
 
 impl Member {
     /// The member of a query, if there is one.
-    pub(crate) fn of(run: &Run, record: &QueryRecord) -> Option<Self> {
+    pub(crate) fn of(run: &Run, record: &QuerySummary) -> Option<Self> {
         let (csv, file) = (record.csv.as_ref()?, record.member.clone()?);
         let name = MemberName::safe(record.file_name.as_str());
         let name = name.expect("a file name is short enough for an archive");
@@ -108,8 +108,8 @@ impl Sources<'_> {
         for (i, part) in parts.into_iter().enumerate() {
             match part {
                 Part::Copy(Piece { source, range }) => {
-                    let MemberFile { location, etag, .. } = &self.members[source].file;
-                    upload.copy_part(location, etag, range).await?;
+                    let MemberFile { location, version, .. } = &self.members[source].file;
+                    upload.copy_part(location, version, range).await?;
                 }
                 Part::Carried(pieces) => {
                     let bytes = self.read(&pieces, i == last).await?;
@@ -140,8 +140,8 @@ impl Sources<'_> {
     }
 
     async fn read_piece(&self, piece: &Piece) -> Result<Bytes, StorageError> {
-        let MemberFile { location, etag, .. } = &self.members[piece.source].file;
-        let mut stream = self.storage.get_range(location, etag, piece.range.clone()).await?;
+        let MemberFile { location, version, .. } = &self.members[piece.source].file;
+        let mut stream = self.storage.get_range(location, version, piece.range.clone()).await?;
         let mut bytes = BytesMut::new();
         while let Some(chunk) = stream.next_chunk().await? {
             bytes.extend_from_slice(&chunk);

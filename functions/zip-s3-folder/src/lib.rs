@@ -10,11 +10,14 @@ mod parts;
 mod stream;
 
 use archive::{MemberName, NameTooLong, Names};
-use aws_io::{Failure, ObjectInfo, Storage, StorageError, run_files};
+use aws_io::{
+    Failure, ObjectInfo, Storage, StorageError,
+    run_files::{self, RunFileError},
+};
 use job::{
-    ErrorName, S3Location,
+    ErrorName, OnQueryFailure, S3Location,
     name::NameError,
-    record::{CsvFile, QueryRecord},
+    snapshot::Snapshot,
     states::{Deliverable, Run, ZipFolder, ZipTask, Zipped},
 };
 use tracing::info;
@@ -67,6 +70,15 @@ pub enum ZipS3FolderError {
         /// The folder.
         folder: S3Location,
     },
+    /// The snapshot of the results is missing, or is not the run's.
+    #[error("making the archive `{archive}`: its members are not the results that were gathered")]
+    Snapshot {
+        /// The archive.
+        archive: S3Location,
+    },
+    /// The records of the run cannot be used.
+    #[error("making the archive")]
+    Records(#[from] RunFileError),
     /// S3 failed.
     #[error("making the archive")]
     Storage(#[from] StorageError),
@@ -78,14 +90,16 @@ impl Failure for ZipS3FolderError {
             Self::MemberName { .. }
             | Self::Zip { .. }
             | Self::Parts { .. }
+            | Self::Snapshot { .. }
             | Self::FolderTooLarge { .. } => ErrorName::ArchiveInvalid,
             Self::Name { .. } => ErrorName::JobInvalid,
+            Self::Records(error) => error.name(),
             Self::Storage(error) => error.name(),
         }
     }
 }
 
-/// Zips the results of a run in the order of its plan, or a folder in the order of its keys.
+/// Zips the results of a run as they were gathered, in the order of its plan, or a folder in the order of its keys.
 ///
 /// The same run gives the same bytes: every member has the time at which the run started.
 ///
@@ -102,27 +116,28 @@ pub async fn zip(storage: &Storage, task: ZipTask) -> Result<Zipped, ZipS3Folder
 async fn zip_run(storage: &Storage, run: Run) -> Result<Zipped, ZipS3FolderError> {
     let layout = run.layout();
     let archive = layout.archive();
-    let records = run_files::records(storage, &layout).await?;
-    let results: Vec<QueryRecord> =
-        records.into_iter().filter(|record| record.csv.is_some()).collect();
-    let count = results.len();
-    let (info, sha256) = if let Some(members) = members(&run, &results) {
-        assembly::assemble(storage, &archive, members).await?
-    } else {
-        let sources = results.into_iter().filter_map(|record| {
-            let CsvFile { location, etag, size_bytes, .. } = record.csv?;
-            Some(Source { name: record.file_name.into(), location, etag, size_bytes })
-        });
-        let options = stream::options(run.started_at, run.zip_level);
-        stream::zip(storage, &archive, sources, options).await?
-    };
+    run_files::expect_live(storage, &run).await?;
+    let snapshot = run_files::snapshot(storage, &layout, &run.execution).await?;
+    let members = members(&run, snapshot.as_ref())
+        .ok_or_else(|| ZipS3FolderError::Snapshot { archive: archive.clone() })?;
+    let count = members.len();
+    let (info, sha256) = assembly::assemble(storage, &archive, members).await?;
     info!(run.id = %run.run_id, members = count, size_bytes = info.size_bytes, "made the archive");
     Ok(zipped(&archive, info, sha256, run.file_name, count))
 }
 
-/// The members of a run; nothing if one has none, as it is with the results of an older version.
-fn members(run: &Run, results: &[QueryRecord]) -> Option<Vec<Member>> {
-    results.iter().map(|record| Member::of(run, record)).collect()
+/// The members of exactly the snapshot; nothing if it does not fit the run, or a query that
+/// succeeded has no member.
+fn members(run: &Run, snapshot: Option<&Snapshot>) -> Option<Vec<Member>> {
+    let Snapshot { queries, succeeded, failed, .. } = snapshot?;
+    let is_allowed = *failed == 0 || run.on_query_failure == OnQueryFailure::Continue;
+    if queries.len() != run.query_count || *succeeded == 0 || !is_allowed {
+        return None;
+    }
+    let results = queries.iter().filter(|query| query.csv.is_some());
+    let members: Vec<Member> =
+        results.map(|query| Member::of(run, query)).collect::<Option<_>>()?;
+    (members.len() == *succeeded).then_some(members)
 }
 
 async fn zip_folder(storage: &Storage, folder: ZipFolder) -> Result<Zipped, ZipS3FolderError> {
@@ -147,8 +162,8 @@ async fn zip_folder(storage: &Storage, folder: ZipFolder) -> Result<Zipped, ZipS
         let name = MemberName::safe(&location.key[prefix.as_str().len()..])
             .and_then(|name| names.unique(name))
             .map_err(|source| ZipS3FolderError::MemberName { archive: archive.clone(), source })?;
-        let ObjectInfo { etag, size_bytes } = object.info;
-        sources.push(Source { name: name.as_str().to_owned(), location, etag, size_bytes });
+        let ObjectInfo { version, size_bytes } = object.info;
+        sources.push(Source { name: name.as_str().to_owned(), location, version, size_bytes });
     }
     let count = sources.len();
     let options = stream::options(modified_at, zip_level);
@@ -164,7 +179,7 @@ fn zipped(
     file_name: job::FileName,
     members: usize,
 ) -> Zipped {
-    let ObjectInfo { etag, size_bytes } = info;
+    let ObjectInfo { version, size_bytes } = info;
     let uri = archive.to_string();
-    Zipped { file: Deliverable { uri, etag, size_bytes, sha256, file_name }, members }
+    Zipped { file: Deliverable { uri, version, size_bytes, sha256, file_name }, members }
 }

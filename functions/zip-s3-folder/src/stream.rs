@@ -12,7 +12,7 @@ use std::{
 use archive::dos_date_and_time;
 use aws_io::{ObjectInfo, ObjectWriter, Storage};
 use jiff::Timestamp;
-use job::S3Location;
+use job::{ObjectVersion, S3Location};
 use sha2::{Digest, Sha256};
 use zip::{
     CompressionMethod, DateTime, ZipWriter, result::ZipError, write::SimpleFileOptions,
@@ -28,7 +28,7 @@ const ZIP64_FROM_BYTES: u64 = u32::MAX as u64 - 16 * 1024 * 1024;
 pub(crate) struct Source {
     pub(crate) name: String,
     pub(crate) location: S3Location,
-    pub(crate) etag: String,
+    pub(crate) version: ObjectVersion,
     pub(crate) size_bytes: u64,
 }
 
@@ -77,9 +77,9 @@ async fn fill(
     let failed = |source| ZipS3FolderError::Zip { archive: location.clone(), source };
     let mut archive = Archive::new(options);
     let mut digest = Sha256::new();
-    for Source { name, location, etag, size_bytes } in sources {
+    for Source { name, location, version, size_bytes } in sources {
         archive.begin(&name, size_bytes).map_err(failed)?;
-        let mut object = storage.get_stream(&location, Some(&etag)).await?;
+        let mut object = storage.get_stream(&location, Some(&version)).await?;
         while let Some(chunk) = object.next_chunk().await? {
             let bytes = archive.write(&chunk).map_err(failed)?;
             digest.update(&bytes);

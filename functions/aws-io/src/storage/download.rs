@@ -5,9 +5,9 @@ use std::{error::Error, ops::Range, time::Duration};
 use aws_sdk_s3::{Client, primitives::ByteStream};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bytes::Bytes;
-use job::{S3Location, error::Chain};
+use job::{ObjectVersion, S3Location, error::Chain};
 
-use super::{ObjectInfo, StorageError, range_text, size};
+use super::{ObjectInfo, Pin, StorageError, range_text, size, version};
 
 /// How often a stream is opened again before it has made [`PROGRESS_BYTES`].
 const REOPENINGS_MAX: usize = 5;
@@ -25,12 +25,14 @@ const WAITS: ExponentialBuilder = ExponentialBuilder::new()
 /// The bytes of an object, or of a range of it, in order. It holds one chunk at a time.
 ///
 /// A connection that breaks or ends early is replaced: what is still to be read is asked for again,
-/// of the same object only (`If-Match`).
+/// of the same version only.
 #[derive(Debug)]
 pub struct ObjectStream {
     client: Client,
     location: S3Location,
     info: ObjectInfo,
+    /// The version that a new connection asks for.
+    pin: ObjectVersion,
     unread: Range<u64>,
     body: ByteStream,
     waits: ExponentialBackoff,
@@ -41,36 +43,43 @@ impl ObjectStream {
     pub(super) async fn open(
         client: Client,
         location: &S3Location,
-        etag: Option<&str>,
+        pin: Option<&ObjectVersion>,
     ) -> Result<Self, StorageError> {
+        let Pin { version_id, if_match } = Pin::of(pin);
         let request = client.get_object().bucket(&location.bucket).key(&location.key);
-        let sent = request.set_if_match(etag.map(str::to_owned)).send().await;
+        let sent = request.set_version_id(version_id).set_if_match(if_match).send().await;
         let object = sent.map_err(|error| StorageError::new("reading", location, error))?;
         let size_bytes = size(object.content_length);
-        let info = ObjectInfo { etag: object.e_tag.unwrap_or_default(), size_bytes };
-        Ok(Self::new(client, location, info, 0..size_bytes, object.body))
+        let info = ObjectInfo { version: version(object.version_id, object.e_tag), size_bytes };
+        // Reading by version id takes a right of its own, which a reader of the newest version may
+        // lack: its connections are replaced by ETag.
+        let pin = pin
+            .cloned()
+            .unwrap_or_else(|| ObjectVersion { version_id: None, etag: info.version.etag.clone() });
+        Ok(Self::new(client, location, (info, pin), 0..size_bytes, object.body))
     }
 
     pub(super) async fn open_range(
         client: Client,
         location: &S3Location,
-        etag: &str,
+        pin: &ObjectVersion,
         range: Range<u64>,
     ) -> Result<Self, StorageError> {
-        let (body, size_bytes) = get(&client, location, etag, &range).await?;
-        let info = ObjectInfo { etag: etag.to_owned(), size_bytes };
-        Ok(Self::new(client, location, info, range, body))
+        let (body, size_bytes) = get(&client, location, pin, &range).await?;
+        let info = ObjectInfo { version: pin.clone(), size_bytes };
+        Ok(Self::new(client, location, (info, pin.clone()), range, body))
     }
 
     fn new(
         client: Client,
         location: &S3Location,
-        info: ObjectInfo,
+        (info, pin): (ObjectInfo, ObjectVersion),
         unread: Range<u64>,
         body: ByteStream,
     ) -> Self {
         let (location, waits_counted_from) = (location.clone(), unread.start);
-        Self { client, location, info, unread, body, waits: WAITS.build(), waits_counted_from }
+        let waits = WAITS.build();
+        Self { client, location, info, pin, unread, body, waits, waits_counted_from }
     }
 
     /// What is known of the object, which of a range is the whole that it lies in.
@@ -117,7 +126,7 @@ impl ObjectStream {
         for wait in self.waits.by_ref() {
             tracing::warn!(location = %self.location, error.message = %Chain(&lost), "a read is taken up again");
             tokio::time::sleep(wait.mul_f64(rand::random())).await;
-            match get(&self.client, &self.location, &self.info.etag, &self.unread).await {
+            match get(&self.client, &self.location, &self.pin, &self.unread).await {
                 Ok((body, _)) => {
                     self.body = body;
                     return Ok(());
@@ -134,16 +143,18 @@ impl ObjectStream {
     }
 }
 
-/// A range of the object with this ETag, and the size of the whole object.
+/// A range of this version of the object, and the size of the whole object.
 async fn get(
     client: &Client,
     location: &S3Location,
-    etag: &str,
+    pin: &ObjectVersion,
     range: &Range<u64>,
 ) -> Result<(ByteStream, u64), StorageError> {
     let asked = range_text("reading", location, range)?;
+    let Pin { version_id, if_match } = Pin::of(Some(pin));
     let request = client.get_object().bucket(&location.bucket).key(&location.key);
-    let sent = request.if_match(etag).range(format!("bytes={asked}")).send().await;
+    let request = request.set_version_id(version_id).set_if_match(if_match);
+    let sent = request.range(format!("bytes={asked}")).send().await;
     let object = sent.map_err(|error| StorageError::new("reading", location, error))?;
     // A server may leave `Range` out of account, and shortens a range that ends behind the object.
     let answered = object.content_range.as_deref().unwrap_or("the whole object");

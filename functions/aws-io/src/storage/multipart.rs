@@ -8,11 +8,11 @@ use aws_sdk_s3::{
     types::{CompletedMultipartUpload, CompletedPart},
 };
 use bytes::{Bytes, BytesMut};
-use job::{S3Location, error::Chain};
+use job::{ObjectVersion, S3Location, error::Chain};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::{runtime::Handle, sync::Semaphore, task::JoinSet};
 
-use super::{ObjectInfo, Storage, StorageError, buffers::PartBuffers, range_text};
+use super::{ObjectInfo, Pin, Storage, StorageError, buffers::PartBuffers, range_text, version};
 
 /// The most [parts](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html) of an object.
 pub(super) const PARTS_MAX: usize = 10_000;
@@ -96,7 +96,7 @@ impl MultipartUpload {
         self.put_reserved(number, part.freeze(), Some(buffers.clone())).await
     }
 
-    /// Adds a part that S3 copies: a range of the object with this ETag. Waits while the
+    /// Adds a part that S3 copies: a range of this version of the object. Waits while the
     /// [`Storage`] has [`COPIES_IN_FLIGHT`](crate::COPIES_IN_FLIGHT) others copied.
     ///
     /// S3 copies ranges [only of objects larger than 5
@@ -105,11 +105,12 @@ impl MultipartUpload {
     ///
     /// # Errors
     ///
-    /// [`StorageError::Changed`], maybe from a later call, when the object has another ETag.
+    /// [`StorageError::Changed`], maybe from a later call, when the bucket has no versioning and the
+    /// object is another one by now.
     pub async fn copy_part(
         &mut self,
         source: &S3Location,
-        etag: &str,
+        pin: &ObjectVersion,
         range: Range<u64>,
     ) -> Result<(), StorageError> {
         let text = match range_text("copying", source, &range) {
@@ -118,13 +119,15 @@ impl MultipartUpload {
         };
         let PartNumber(number) = self.reserve().await?;
         let key = utf8_percent_encode(&source.key, UNRESERVED);
+        let Pin { version_id, if_match } = Pin::of(Some(pin));
+        let version = version_id.map(|id| format!("?versionId={id}")).unwrap_or_default();
         let request = self.client.upload_part_copy().bucket(&self.location.bucket);
         let request = request
             .key(&self.location.key)
             .upload_id(&self.id)
             .part_number(number)
-            .copy_source(format!("{}/{key}", source.bucket))
-            .copy_source_if_match(etag)
+            .copy_source(format!("{}/{key}{version}", source.bucket))
+            .set_copy_source_if_match(if_match)
             .copy_source_range(format!("bytes={text}"));
         let source = source.clone();
         let copy = async move {
@@ -149,8 +152,8 @@ impl MultipartUpload {
         match request.customize().config_override(patient()).send().await {
             Ok(completed) => {
                 self.ended = true;
-                let etag = completed.e_tag.unwrap_or_default();
-                Ok(ObjectInfo { etag, size_bytes: self.size_bytes })
+                let version = version(completed.version_id, completed.e_tag);
+                Ok(ObjectInfo { version, size_bytes: self.size_bytes })
             }
             Err(error) => {
                 let error = StorageError::new("writing", &self.location, error);

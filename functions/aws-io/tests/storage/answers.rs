@@ -9,7 +9,7 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use crate::endpoint::{at, config, kind};
+use crate::endpoint::{at, config, kind, pin};
 
 /// A storage whose every request is answered by `answer`.
 async fn answering(
@@ -32,7 +32,7 @@ async fn a_bucket_of_another_region_is_not_asked_again() {
     let moved = |_: &Request| error(StatusCode::MOVED_PERMANENTLY, "PermanentRedirect");
     let storage = answering(moved).await;
     let read = storage.get_stream(&at("key"), None).await.map(drop);
-    let head = storage.head(&at("key")).await.map(drop);
+    let head = storage.head(&at("key"), None).await.map(drop);
     for (refused, code) in [(read, "PermanentRedirect"), (head, "301")] {
         let Err(StorageError::Refused { code: found, message, .. }) = refused else {
             panic!("{refused:?}");
@@ -67,7 +67,7 @@ async fn an_error_with_the_status_of_a_success_is_an_error() {
     let storage = answering(answer).await;
     let begin = async || storage.multipart_upload(at("out"), "application/zip").await;
     let mut upload = begin().await.expect("it is begun");
-    upload.copy_part(&at("source"), "\"etag\"", 0..9).await.expect("it is begun");
+    upload.copy_part(&at("source"), &pin("\"etag\""), 0..9).await.expect("it is begun");
     assert_eq!(kind(&upload.finish().await), "unavailable");
     let mut upload = begin().await.expect("it is begun");
     upload.put_part(b"bytes".as_slice().into()).await.expect("it is begun");

@@ -7,8 +7,8 @@ use aws_io::{Storage, StorageError};
 use aws_sdk_s3::{Client, config::Credentials};
 use aws_smithy_http_client::Builder;
 use axum::serve::ListenerExt as _;
-use job::S3Location;
-use local_s3::Store;
+use job::{ObjectVersion, S3Location};
+use local_s3::{BucketSettings, Store};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -23,9 +23,18 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(crate) async fn start() -> Self {
+        Self::start_with(BucketSettings::default()).await
+    }
+
+    /// An endpoint whose bucket is like the stack's: with versions, and encrypted by KMS.
+    pub(crate) async fn start_as_deployed() -> Self {
+        Self::start_with(BucketSettings { versioned: true, kms: true }).await
+    }
+
+    async fn start_with(settings: BucketSettings) -> Self {
         let root = TempDir::new().expect("a directory");
         let store = Store::open(root.path()).await.expect("the store opens");
-        store.create_bucket("bucket").await.expect("the bucket is created");
+        store.create_bucket_with("bucket", settings).await.expect("the bucket is created");
         let keys = [local_s3::Credentials::new("test", "test")];
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -98,4 +107,9 @@ pub(crate) fn kind<T>(result: &Result<T, StorageError>) -> &'static str {
         Err(StorageError::Refused { .. }) => "refused",
         Err(StorageError::Unavailable { .. }) => "unavailable",
     }
+}
+
+/// A version of a bucket without versioning.
+pub(crate) fn pin(etag: &str) -> ObjectVersion {
+    ObjectVersion { version_id: None, etag: etag.to_owned() }
 }

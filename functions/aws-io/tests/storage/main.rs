@@ -5,4 +5,5 @@ mod documents;
 mod endpoint;
 mod parts;
 mod reads;
+mod versions;
 mod writes;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, ops::Range};
 use aws_io::{MultipartUpload, StorageError};
 use proptest::{prelude::*, test_runner::TestRunner};
 
-use crate::endpoint::{Endpoint, MIB, at, bytes, kind};
+use crate::endpoint::{Endpoint, MIB, at, bytes, kind, pin};
 
 const ZIP: &str = "application/zip";
 
@@ -24,10 +24,13 @@ async fn an_object_is_put_together_from_bytes_and_ranges_in_the_order_they_were_
 
     let mut upload = begin(&endpoint).await;
     let mib = MIB as u64;
-    upload.copy_part(&at(odd), &first_etag, 100..100 + 5 * mib).await.expect("it is copied");
+    upload.copy_part(&at(odd), &pin(&first_etag), 100..100 + 5 * mib).await.expect("it is copied");
     upload.put_part(vec![b'p'; 5 * MIB].into()).await.expect("it is put");
-    upload.copy_part(&at("members/b.zip"), &second_etag, 0..6 * mib).await.expect("it is copied");
-    upload.copy_part(&at(odd), &first_etag, 7 * mib..12 * mib).await.expect("it is copied");
+    upload
+        .copy_part(&at("members/b.zip"), &pin(&second_etag), 0..6 * mib)
+        .await
+        .expect("it is copied");
+    upload.copy_part(&at(odd), &pin(&first_etag), 7 * mib..12 * mib).await.expect("it is copied");
     upload.put_part(b"directory".as_slice().into()).await.expect("it is put");
     let info = upload.finish().await.expect("it is finished");
 
@@ -35,7 +38,7 @@ async fn an_object_is_put_together_from_bytes_and_ranges_in_the_order_they_were_
     let expected =
         [&first[100..100 + 5 * MIB], &put, &second, &first[7 * MIB..], b"directory"].concat();
     assert!(endpoint.get("out.zip").await == expected);
-    assert_eq!(endpoint.storage.head(&at("out.zip")).await.expect("it is there"), Some(info));
+    assert_eq!(endpoint.storage.head(&at("out.zip"), None).await.expect("it is there"), Some(info));
     let traffic = endpoint.store.traffic();
     assert_eq!(traffic.of("GetObject").requests, 0);
     assert_eq!(traffic.of("UploadPartCopy").received_bytes, 0);
@@ -71,7 +74,7 @@ async fn copy(
     range: Range<u64>,
 ) -> Result<(), StorageError> {
     let mut upload = begin(endpoint).await;
-    upload.copy_part(&at(source), etag, range).await?;
+    upload.copy_part(&at(source), &pin(etag), range).await?;
     upload.finish().await.map(drop)
 }
 
@@ -95,7 +98,7 @@ async fn a_busy_endpoint_is_waited_for() {
     let mut upload = begin(&endpoint).await;
     for start in (0..32).step_by(8) {
         let (start, end) = (start * MIB as u64, (start + 8) * MIB as u64);
-        upload.copy_part(&at("large"), &etag, start..end).await.expect("it is copied");
+        upload.copy_part(&at("large"), &pin(&etag), start..end).await.expect("it is copied");
     }
     upload.finish().await.expect("it is finished");
     assert!(endpoint.get("out.zip").await == body);
@@ -124,7 +127,7 @@ fn any_parts_are_put_together() {
                 expected.extend_from_slice(bytes);
                 let range = start as u64..(start + length) as u64;
                 if is_copied {
-                    upload.copy_part(&at("source"), &etag, range).await?;
+                    upload.copy_part(&at("source"), &pin(&etag), range).await?;
                 } else {
                     upload.put_part(bytes.to_vec().into()).await?;
                 }

@@ -45,7 +45,7 @@ async fn what_is_written_is_there_whatever_its_size() {
         let body = bytes(size);
         let info = write(&endpoint.storage, "out", &body).await.expect("it is written");
         assert!(endpoint.get("out").await == body, "{size} bytes");
-        let head = endpoint.storage.head(&at("out")).await.expect("it is looked at");
+        let head = endpoint.storage.head(&at("out"), None).await.expect("it is looked at");
         assert_eq!(head, Some(info), "{size} bytes");
         assert_eq!(endpoint.requests("UploadPart"), parts, "{size} bytes");
         assert_eq!(endpoint.requests("PutObject"), u64::from(parts == 0), "{size} bytes");
@@ -70,7 +70,7 @@ async fn the_head_of_an_object_can_be_written_last() {
         let info = write_headless(&endpoint.storage, "out", &head, &body).await;
         let expected = [head, body].concat();
         assert!(endpoint.get("out").await == expected, "{size} bytes");
-        let found = endpoint.storage.head(&at("out")).await.expect("it is looked at");
+        let found = endpoint.storage.head(&at("out"), None).await.expect("it is looked at");
         assert_eq!(found, Some(info.expect("it is written")), "{size} bytes");
         assert_eq!(endpoint.requests("UploadPart"), parts, "{size} bytes");
     }

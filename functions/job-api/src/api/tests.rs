@@ -5,7 +5,8 @@ use std::{
 
 use aws_io::StorageError;
 use job::{
-    record::{Manifest, QueryRecord},
+    record::{Manifest, QuerySummary},
+    run_record::ExecutionId,
     view::{ProblemDetails, RunState},
 };
 use serde_json::json;
@@ -44,8 +45,11 @@ impl Executions for Runs {
             return Ok(if same { Start::Started } else { Start::NameTaken });
         }
         let execution = Execution {
+            id: ExecutionId {
+                arn: format!("arn:{run_id}"),
+                started_at: "2026-01-31T12:00:00Z".parse().unwrap(),
+            },
             status: RunState::Running,
-            started_at: "2026-01-31T12:00:00Z".parse().unwrap(),
             finished_at: None,
             input: input.into(),
             error: None,
@@ -68,23 +72,31 @@ impl Executions for Runs {
 /// Records by the places of the plan and the manifest.
 #[derive(Debug, Default)]
 struct Bucket {
-    queries: Mutex<BTreeMap<String, Vec<QueryRecord>>>,
+    queries: Mutex<BTreeMap<String, Vec<QuerySummary>>>,
     manifests: Mutex<BTreeMap<String, Manifest>>,
     broken: bool,
 }
 
 impl Records for Bucket {
-    async fn queries(&self, layout: &RunLayout) -> Result<Option<Queries>, StorageError> {
+    async fn queries(
+        &self,
+        layout: &RunLayout,
+        _: &ExecutionId,
+    ) -> Result<Option<Queries>, StorageError> {
         if self.broken {
             let source = serde_json::from_str::<Value>("s3cret").unwrap_err();
             let (action, location) = ("reading", layout.plan());
             return Err(StorageError::Document { action, location, source });
         }
         let records = self.queries.lock().unwrap().get(&layout.plan().to_string()).cloned();
-        Ok(records.map(|records| Queries { count: records.len(), records }))
+        Ok(records.map(|summaries| Queries { count: summaries.len(), summaries }))
     }
 
-    async fn manifest(&self, layout: &RunLayout) -> Result<Option<Manifest>, StorageError> {
+    async fn manifest(
+        &self,
+        layout: &RunLayout,
+        _: &ExecutionId,
+    ) -> Result<Option<Manifest>, StorageError> {
         Ok(self.manifests.lock().unwrap().get(&layout.manifest().to_string()).cloned())
     }
 }

@@ -1,0 +1,124 @@
+//! The snapshot of the results, and the manifest of a run that succeeded.
+
+use aws_io::run_files::{self, RunFile, RunFileError};
+use jiff::Timestamp;
+use job::{
+    OnQueryFailure, S3Location,
+    record::{CsvFile, Failure, Manifest, QueryRecord, QuerySummary, RunStatus},
+    run_record::RunEvent,
+    snapshot::Snapshot,
+    states::{Deliverable, Gathered, Run},
+};
+use serde_json::Value;
+use tracing::info;
+
+use crate::{GatherError, Services, cancel};
+
+/// Writes the snapshot, unless it is there, and says what there is to deliver.
+pub(crate) async fn gather(services: &Services, run: &Run) -> Result<Gathered, GatherError> {
+    let storage = &services.storage;
+    let layout = run.layout();
+    let snapshot = match run_files::snapshot(storage, &layout, &run.execution).await? {
+        Some(snapshot) => snapshot,
+        None => {
+            run_files::expect_live(storage, run).await?;
+            let summaries = ended_queries(services, run).await?;
+            expect_enough(run, &summaries)?;
+            let snapshot = Snapshot::new(run.run_id.clone(), run.execution.clone(), summaries);
+            run_files::keep_snapshot(storage, &layout, snapshot).await?
+        }
+    };
+    let Snapshot { succeeded, failed, queries, .. } = snapshot;
+    info!(run.id = %run.run_id, succeeded, failed, "gathered the results");
+    let archive = run.query_count > 1;
+    let file = queries.into_iter().next().and_then(|query| query.csv).filter(|_| !archive);
+    Ok(Gathered { succeeded, failed, archive, file: file.map(|csv| deliverable(run, csv)) })
+}
+
+/// Writes the manifest of a run that succeeded, unless it is there.
+pub(crate) async fn finish(
+    services: &Services,
+    now: Timestamp,
+    run: &Run,
+    mut file: Deliverable,
+    delivery: Option<Value>,
+) -> Result<S3Location, GatherError> {
+    let storage = &services.storage;
+    let layout = run.layout();
+    let claim = RunFile::find(storage, layout.clone(), &run.run_id, &run.execution).await?;
+    let mut claim = claim.ok_or_else(|| RunFileError::Ended { run_id: run.run_id.clone() })?;
+    let snapshot = run_files::snapshot(storage, &layout, &run.execution).await?;
+    let snapshot = snapshot.ok_or(GatherError::NotGathered)?;
+    let sent = delivery.as_ref().and_then(|receipt| receipt["sha256"].as_str());
+    file.sha256 = file.sha256.or_else(|| sent.map(str::to_owned));
+    let manifest = Manifest {
+        file: Some(file),
+        delivery,
+        ..Manifest::new(
+            run.run_id.clone(),
+            run.execution.clone(),
+            RunStatus::Succeeded,
+            (run.started_at, now),
+            snapshot.queries,
+        )
+    };
+    let location = run_files::keep_manifest(storage, &layout, &manifest).await?;
+    claim.advance(RunEvent::Ended).await?;
+    Ok(location)
+}
+
+/// All queries of the plan, each of which has ended. One that its own states have left running is
+/// cancelled: nothing outlives a run unseen.
+async fn ended_queries(services: &Services, run: &Run) -> Result<Vec<QuerySummary>, GatherError> {
+    let storage = &services.storage;
+    let layout = run.layout();
+    let plan = run_files::plan(storage, &layout).await?;
+    let records = run_files::records_of(storage, &layout, &run.execution, plan.clone()).await?;
+    let left: Vec<_> = plan
+        .iter()
+        .zip(&records)
+        .filter(|(_, record)| !record.is_final())
+        .map(|(query, _)| query.clone())
+        .collect();
+    for query in &left {
+        let failure = Failure {
+            state: query.name.to_string(),
+            error: job::ErrorName::QueryCancelled.to_string(),
+            cause: "it did not end".to_owned(),
+        };
+        cancel::cancel(services, run, query, Some(&failure)).await?;
+    }
+    let records: Vec<QueryRecord> = if left.is_empty() {
+        records
+    } else {
+        run_files::records_of(storage, &layout, &run.execution, plan).await?
+    };
+    Ok(records.into_iter().map(QuerySummary::from).collect())
+}
+
+/// Returns an error when no query succeeded, or one failed and the job does not allow it.
+fn expect_enough(run: &Run, queries: &[QuerySummary]) -> Result<(), GatherError> {
+    let succeeded = queries.iter().filter(|query| query.csv.is_some()).count();
+    match queries.iter().find(|query| query.csv.is_none()) {
+        Some(first) if succeeded == 0 || run.on_query_failure == OnQueryFailure::Fail => {
+            let failure = first.failure.as_ref();
+            Err(GatherError::Failed {
+                failed: queries.len() - succeeded,
+                planned: queries.len(),
+                first: first.name.to_string(),
+                cause: failure.map_or("it did not end", |failure| &failure.cause).to_owned(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn deliverable(run: &Run, csv: CsvFile) -> Deliverable {
+    Deliverable {
+        uri: csv.location.to_string(),
+        version: csv.version,
+        size_bytes: csv.size_bytes,
+        sha256: Some(csv.sha256),
+        file_name: run.file_name.clone(),
+    }
+}
