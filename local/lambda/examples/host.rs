@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use bytes::Bytes;
-use local_lambda::{Config, Function, Lambda};
+use local_lambda::{Config, EventInvokeConfig, Function, Lambda};
 
 /// Its argument is the binary of a function, whose answer goes to standard output.
 #[tokio::main(flavor = "current_thread")]
@@ -18,6 +18,7 @@ async fn main() {
         memory_mb: 128,
         timeout_seconds: 60,
         concurrency_max: 10,
+        events: EventInvokeConfig::default(),
     };
     let lambda = Lambda::new(Config::new(vec![function])).expect("the function is valid");
     let payload = Bytes::from_static(br#"{"do":"process"}"#);

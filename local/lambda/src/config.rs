@@ -5,8 +5,8 @@ use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
+use crate::asynchronous::EventInvokeConfig;
 use crate::function_name::is_function_name;
 
 /// One function: a binary built with `lambda_runtime`, and the settings it is deployed with.
@@ -28,6 +28,8 @@ pub struct Function {
     pub timeout_seconds: u64,
     /// The invocations under way beyond which AWS answers `TooManyRequestsException`.
     pub concurrency_max: usize,
+    /// How it takes asynchronous invocations.
+    pub events: EventInvokeConfig,
 }
 
 /// An access key, as Lambda puts it into the environment of a function.
@@ -66,14 +68,18 @@ pub struct Config {
     /// The processes that one function may have at a time. Further invocations wait for a free process,
     /// which changes nothing but how long they take.
     pub processes_max: usize,
-    /// The pauses before an asynchronous invocation that failed is tried again; as many retries as pauses.
-    pub event_retry_waits: Vec<Duration>,
+    /// The asynchronous invocations of one function that are under way at a time. Further ones wait in
+    /// the function's queue.
+    pub concurrent_events_max: usize,
+    /// How many times shorter than on AWS the pauses before retries of asynchronous invocations are. The
+    /// age of events counts in real time.
+    pub speed: f64,
 }
 
 impl Config {
     /// Functions in the account `000000000000` and the region `us-east-1`, with logs on standard error,
-    /// eight processes per function and AWS's two retries of an asynchronous invocation, after one and
-    /// two minutes.
+    /// eight processes per function, four asynchronous invocations of a function at a time, and AWS's own
+    /// pauses between them.
     pub fn new(functions: Vec<Function>) -> Self {
         Self {
             account: "000000000000".to_owned(),
@@ -81,7 +87,8 @@ impl Config {
             functions,
             log_dir: None,
             processes_max: 8,
-            event_retry_waits: vec![Duration::from_mins(1), Duration::from_mins(2)],
+            concurrent_events_max: 4,
+            speed: 1.0,
         }
     }
 
@@ -90,6 +97,12 @@ impl Config {
         let mut problems = Vec::new();
         if self.processes_max == 0 {
             problems.push(Problem::NoProcesses);
+        }
+        if self.concurrent_events_max == 0 {
+            problems.push(Problem::NoEvents);
+        }
+        if !(self.speed.is_finite() && self.speed > 0.0) {
+            problems.push(Problem::Speed { speed: self.speed });
         }
         let mut names = BTreeSet::new();
         for function in &self.functions {
@@ -113,6 +126,7 @@ impl fmt::Debug for Function {
             .field("memory_mb", &self.memory_mb)
             .field("timeout_seconds", &self.timeout_seconds)
             .field("concurrency_max", &self.concurrency_max)
+            .field("events", &self.events)
             .finish()
     }
 }
@@ -272,6 +286,15 @@ pub enum Problem {
     /// No process may be started at all.
     #[error("`processes_max` is 0, and must be at least 1")]
     NoProcesses,
+    /// No event may be taken at all.
+    #[error("`concurrent_events_max` is 0, and must be at least 1")]
+    NoEvents,
+    /// The speed makes no duration.
+    #[error("`speed` is {speed}, and must be a number above 0")]
+    Speed {
+        /// The speed.
+        speed: f64,
+    },
 }
 
 fn joined(problems: &[Problem]) -> String {

@@ -1,9 +1,9 @@
 //! The functions as a whole: who is called, how, and what for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::path::absolute;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::asynchronous::FailedEvent;
 use crate::config::{Config, Error};
 use crate::execution::{Call, Executed};
 use crate::function_name::FunctionReference;
@@ -23,10 +24,8 @@ use crate::{EVENT_BYTES_MAX, REQUEST_BYTES_MAX};
 
 /// The only version there is of a function on a laptop.
 pub(crate) const LATEST: &str = "$LATEST";
-/// AWS repeats a throttled asynchronous invocation after one second, then ever more seldom, up to these
-/// five minutes, for six hours.
-const EVENT_THROTTLE_WAIT_MAX: Duration = Duration::from_mins(5);
-const EVENT_AGE_MAX: Duration = Duration::from_hours(6);
+/// Events that were given up and are remembered; the oldest are forgotten first.
+const FAILED_EVENTS_MAX: usize = 10_000;
 
 /// The functions of one account and region. Clones are the same functions.
 ///
@@ -40,7 +39,8 @@ struct Inner {
     account: String,
     region: String,
     pools: BTreeMap<String, Arc<Pool>>,
-    event_retry_waits: Vec<Duration>,
+    speed: f64,
+    failed_events: Mutex<VecDeque<FailedEvent>>,
     closing: CancellationToken,
 }
 
@@ -90,8 +90,7 @@ impl Lambda {
     /// not be opened.
     pub fn new(config: Config) -> Result<Self, Error> {
         config.check()?;
-        let Config { account, region, functions, log_dir, processes_max, event_retry_waits } =
-            config;
+        let Config { account, region, functions, log_dir, processes_max, .. } = config;
         let mut pools = BTreeMap::new();
         for mut function in functions {
             // A process does not start in this one's directory.
@@ -101,11 +100,21 @@ impl Lambda {
             let arn = function_arn(&region, &account, &name);
             pools.insert(
                 name,
-                Arc::new(Pool::new(function, region.clone(), arn, sink, processes_max)),
+                Arc::new(Pool::new(
+                    function,
+                    region.clone(),
+                    arn,
+                    sink,
+                    processes_max,
+                    config.concurrent_events_max,
+                )),
             );
         }
         let closing = CancellationToken::new();
-        Ok(Self { inner: Arc::new(Inner { account, region, pools, event_retry_waits, closing }) })
+        let failed_events = Mutex::default();
+        let speed = config.speed;
+        let inner = Inner { account, region, pools, speed, failed_events, closing };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Runs a function and waits for its answer (`RequestResponse`). The function goes on when the caller
@@ -141,12 +150,14 @@ impl Lambda {
         self.attempt(pool, call).await
     }
 
-    /// Runs a function in the background (`Event`): at least once, and again after each of
-    /// `event_retry_waits` while it fails. Returns the identifier that all attempts share.
+    /// Runs a function in the background (`Event`): at least once, and again while it fails, as its
+    /// [`EventInvokeConfig`](crate::EventInvokeConfig) says. Returns the identifier that all attempts
+    /// share. An event waits while the function's concurrency is used up.
     ///
     /// # Errors
     ///
-    /// When Lambda refuses the event. What becomes of it afterwards is only logged.
+    /// When Lambda refuses the event. One that is given up later is among
+    /// [`failed_events`](Self::failed_events).
     pub fn invoke_event(&self, name_or_arn: &str, payload: Bytes) -> Result<String, InvokeError> {
         self.invoke_event_under(name_or_arn, Circumstances::default(), payload)
     }
@@ -190,6 +201,12 @@ impl Lambda {
     /// What each function has used so far, by name.
     pub fn usage(&self) -> BTreeMap<String, Usage> {
         self.inner.pools.iter().map(|(name, pool)| (name.clone(), pool.usage())).collect()
+    }
+
+    /// The events that were given up, oldest first.
+    pub fn failed_events(&self) -> Vec<FailedEvent> {
+        let failed = self.inner.failed_events.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.iter().cloned().collect()
     }
 
     /// Kills every process and lets no other start. Invocations under way end with
@@ -254,7 +271,11 @@ impl Lambda {
         Ok((pool, call))
     }
 
-    async fn attempt(&self, pool: Arc<Pool>, call: Call) -> Result<Invocation, InvokeError> {
+    pub(crate) async fn attempt(
+        &self,
+        pool: Arc<Pool>,
+        call: Call,
+    ) -> Result<Invocation, InvokeError> {
         if self.inner.closing.is_cancelled() {
             return Err(InvokeError::ShuttingDown);
         }
@@ -278,32 +299,17 @@ impl Lambda {
         })
     }
 
-    /// Attempts an event until it succeeds or its retries are used up.
-    async fn attempt_until_done(&self, pool: Arc<Pool>, call: Call) {
-        let accepted_at = tokio::time::Instant::now();
-        let mut retry_waits = self.inner.event_retry_waits.iter();
-        let mut throttle_wait = Duration::from_secs(1);
-        while accepted_at.elapsed() < EVENT_AGE_MAX {
-            let wait = match self.attempt(Arc::clone(&pool), call.clone()).await {
-                Ok(invocation) if !invocation.function_error => return,
-                Ok(_) => match retry_waits.next() {
-                    Some(wait) => *wait,
-                    None => break,
-                },
-                Err(InvokeError::Throttled) => {
-                    let wait = throttle_wait;
-                    throttle_wait = EVENT_THROTTLE_WAIT_MAX.min(2 * throttle_wait);
-                    wait
-                }
-                Err(_) => break,
-            };
-            tokio::time::sleep(wait).await;
+    /// A duration of AWS as it is here.
+    pub(crate) fn compressed(&self, duration: Duration) -> Duration {
+        duration.div_f64(self.inner.speed)
+    }
+
+    pub(crate) fn give_up(&self, event: FailedEvent) {
+        let mut failed = self.inner.failed_events.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.push_back(event);
+        if failed.len() > FAILED_EVENTS_MAX {
+            failed.pop_front();
         }
-        tracing::warn!(
-            function.name = pool.function.name,
-            request.id = call.request_id,
-            "an asynchronous invocation was given up"
-        );
     }
 }
 

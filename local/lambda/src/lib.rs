@@ -24,9 +24,11 @@
 //! ```
 //!
 //! What differs from AWS: memory is not limited, a function reads the laptop's file system, invocations
-//! beyond [`Config::processes_max`] wait for a process instead of getting one more, and no request is
-//! authenticated. The crate needs a Unix.
+//! beyond [`Config::processes_max`] wait for a process instead of getting one more, few asynchronous
+//! invocations run at a time ([`Config::concurrent_events_max`]), their destinations are told nothing but
+//! remembered ([`Lambda::failed_events`]), and no request is authenticated. The crate needs a Unix.
 
+mod asynchronous;
 mod body;
 mod config;
 mod execution;
@@ -42,6 +44,7 @@ mod sandbox;
 mod transcript;
 mod usage;
 
+pub use asynchronous::{EventInvokeConfig, FailedEvent};
 pub use config::{Config, Credentials, Error, Function, Problem};
 pub use http_api::{HttpApi, HttpApiError, Route, http_api_router};
 pub use invoke_api::router;

@@ -20,6 +20,8 @@ pub(crate) struct Pool {
     /// never more processes than permits.
     pub(crate) processes: Semaphore,
     processes_max: usize,
+    /// One permit per event that may be under way.
+    pub(crate) events: Semaphore,
     idle: Mutex<Vec<Sandbox>>,
     in_flight: AtomicUsize,
     usage: Mutex<Usage>,
@@ -32,6 +34,7 @@ impl Pool {
         arn: String,
         sink: Sink,
         processes_max: usize,
+        concurrent_events_max: usize,
     ) -> Self {
         let usage = Usage { memory_mb: function.memory_mb, ..Usage::default() };
         Self {
@@ -41,6 +44,7 @@ impl Pool {
             sink: Arc::new(sink),
             processes: Semaphore::new(processes_max),
             processes_max,
+            events: Semaphore::new(concurrent_events_max),
             idle: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             usage: Mutex::new(usage),

@@ -1,9 +1,7 @@
 //! Invocations that go well, and what they leave behind.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use local_lambda::{Config, Lambda, Usage};
+use local_lambda::{Config, FailedEvent, Lambda, Usage};
 use serde_json::{Value, json};
 
 use crate::{Stack, eventually, example, function};
@@ -143,7 +141,7 @@ async fn an_event_is_tried_again_until_it_succeeds() {
     let dir = tempfile::tempdir().expect("a directory can be made");
     let file = dir.path().join("attempts");
     let stack = Stack::with(function("f"), |config| {
-        config.event_retry_waits = vec![Duration::ZERO; 2];
+        config.speed = 1e6;
     });
     let attempts = || std::fs::metadata(&file).map_or(0, |found| found.len());
     let send = |failures: u64| {
@@ -164,6 +162,76 @@ async fn an_event_is_tried_again_until_it_succeeds() {
     // Whatever came after the last retry would have to be done with by the end of another invocation.
     stack.process().await;
     assert_eq!(attempts(), 6);
+}
+
+/// The events that are given up, once there are as many.
+async fn given_up(stack: &Stack, count: usize) -> Vec<FailedEvent> {
+    eventually("giving up", || stack.lambda.failed_events().len() == count).await;
+    stack.lambda.failed_events()
+}
+
+#[tokio::test]
+async fn an_event_that_is_given_up_is_told_with_its_payload_and_the_last_answer() {
+    let mut own = function("f");
+    own.events.on_failure = Some("arn:aws:sqs:us-east-1:000000000000:lost".to_owned());
+    own.events.retries_max = 1;
+    let stack = Stack::with(own, |config| config.speed = 1e6);
+    let payload = json!({"do": "fail", "error_type": "Query.Failed", "message": "no"});
+    let accepted = stack.lambda.invoke_event("f", payload.to_string().into());
+    let request_id = accepted.expect("the event is accepted");
+    let mut failed = given_up(&stack, 1).await.remove(0);
+    let timestamp = failed.record["timestamp"].take();
+    assert_eq!(timestamp.as_str().map(str::len), Some("2026-11-30T12:00:00.000Z".len()));
+    let record = json!({
+        "version": "1.0",
+        "timestamp": null,
+        "requestContext": {
+            "requestId": request_id,
+            "functionArn": "arn:aws:lambda:us-east-1:000000000000:function:f:$LATEST",
+            "condition": "RetriesExhausted",
+            "approximateInvokeCount": 2,
+        },
+        "requestPayload": payload,
+        "responseContext": {
+            "statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled",
+        },
+        "responsePayload": {"errorType": "Query.Failed", "errorMessage": "no"},
+    });
+    let destination = Some("arn:aws:sqs:us-east-1:000000000000:lost".to_owned());
+    assert_eq!(failed, FailedEvent { function: "f".to_owned(), destination, record });
+}
+
+#[tokio::test]
+async fn an_event_is_given_up_at_its_age() {
+    let mut own = function("f");
+    own.events.age_seconds_max = 0;
+    // Nobody may run it, so that it only grows older.
+    own.concurrency_max = 0;
+    let stack = Stack::of(own);
+    stack.lambda.invoke_event("f", r#"{"do":"process"}"#.into()).expect("the event is accepted");
+    let failed = given_up(&stack, 1).await.remove(0);
+    assert_eq!(failed.record["requestContext"]["condition"], "EventAgeExceeded");
+    assert_eq!(failed.record["requestContext"]["approximateInvokeCount"], 0);
+    assert_eq!(failed.record.get("responsePayload"), None);
+    assert_eq!(stack.lambda.usage()["f"].invocations, 0);
+}
+
+#[tokio::test]
+async fn many_events_start_few_processes_and_none_is_lost_for_a_throttle() {
+    let mut own = function("f");
+    own.concurrency_max = 1;
+    let stack = Stack::with(own, |config| {
+        config.concurrent_events_max = 2;
+        config.speed = 1000.0;
+    });
+    for _ in 0..20 {
+        let payload = json!({"do": "sleep", "milliseconds": 5}).to_string();
+        stack.lambda.invoke_event("f", payload.into()).expect("the event is accepted");
+    }
+    eventually("the last event", || stack.lambda.usage()["f"].invocations == 20).await;
+    let usage = stack.lambda.usage()["f"];
+    assert_eq!((usage.errors, usage.cold_starts), (0, 1));
+    assert_eq!(stack.lambda.failed_events(), []);
 }
 
 #[test]

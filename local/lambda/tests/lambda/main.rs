@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
-use local_lambda::{Config, Function, Invocation, Lambda};
+use local_lambda::{Config, EventInvokeConfig, Function, Invocation, Lambda};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -34,6 +34,7 @@ fn function(name: &str) -> Function {
         memory_mb: 512,
         timeout_seconds: 20,
         concurrency_max: 1000,
+        events: EventInvokeConfig::default(),
     }
 }
 
