@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use local_events::EventFaults;
 use local_sftp::Faults;
 use local_sharefile::Account;
 use secrecy::SecretString;
@@ -45,6 +46,11 @@ pub struct StackConfig {
     pub processes_max: usize,
     /// A ShareFile account, if there is to be one.
     pub sharefile: Option<ShareFileConfig>,
+    /// How many times faster than real time the state machine's timers run, and the pauses before
+    /// retries of asynchronous invocations.
+    pub speed: f64,
+    /// How the event bus misbehaves.
+    pub event_faults: EventFaults,
     /// Since when the schedules are there; none ever fires if that is not said.
     pub schedules_since: Option<Timestamp>,
 }
@@ -101,6 +107,8 @@ impl StackConfig {
             concurrent_queries_max: 20,
             processes_max: 8,
             sharefile: None,
+            speed: 1.0,
+            event_faults: EventFaults::default(),
             schedules_since: None,
         }
     }

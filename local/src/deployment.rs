@@ -5,6 +5,7 @@
 //! property that is not read here has no effect on a laptop.
 
 mod api;
+mod events;
 mod reader;
 mod schedules;
 #[cfg(test)]
@@ -13,7 +14,10 @@ mod tests;
 use std::collections::BTreeMap;
 
 use local_athena::WorkGroup;
+use local_events::Rule;
 use local_iam::{Policies, PolicyError};
+use local_lambda::EventInvokeConfig;
+use local_s3::BucketSettings;
 use local_scheduler::Schedule;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
@@ -25,6 +29,9 @@ pub use self::{
 };
 
 const BUCKET: &str = "aws:s3/bucket:Bucket";
+const BUCKET_ENCRYPTION: &str =
+    "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration";
+const BUCKET_VERSIONING: &str = "aws:s3/bucketVersioning:BucketVersioning";
 const FUNCTION: &str = "aws:lambda/function:Function";
 const STATE_MACHINE: &str = "aws:sfn/stateMachine:StateMachine";
 const WORK_GROUP: &str = "aws:athena/workgroup:Workgroup";
@@ -45,18 +52,31 @@ pub struct Deployment {
     pub state_machine: StateMachine,
     /// The HTTP API.
     pub api: Api,
-    /// The names of all buckets.
-    pub buckets: Vec<String>,
+    /// All buckets.
+    pub buckets: Vec<Bucket>,
     /// The bucket of the SQL files.
     pub queries_bucket: String,
     /// The bucket of everything that runs write.
     pub results_bucket: String,
+    /// The bucket of what is no result: waiting tokens, leases, indexes.
+    pub state_bucket: String,
     /// Athena's work groups, beside `primary`.
     pub work_groups: Vec<WorkGroup>,
     /// What starts runs by itself.
     pub schedules: Vec<Schedule>,
+    /// The rules of the event bus.
+    pub rules: Vec<Rule>,
     /// Who may do what.
     pub policies: Policies,
+}
+
+/// A bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its name.
+    pub name: String,
+    /// Versions and encryption.
+    pub settings: BucketSettings,
 }
 
 /// A Lambda.
@@ -80,6 +100,8 @@ pub struct Function {
     pub timeout_seconds: u64,
     /// How many invocations may be under way; as many as the account has room for, if not given.
     pub reserved_concurrency: Option<usize>,
+    /// How it takes asynchronous invocations.
+    pub events: EventInvokeConfig,
 }
 
 /// A state machine.
@@ -126,6 +148,7 @@ struct Document {
 struct StackOutputs {
     queries_bucket: String,
     results_bucket: String,
+    state_bucket: String,
 }
 
 #[derive(Deserialize)]
@@ -151,19 +174,23 @@ impl Deployment {
             serde_json::from_str(text).map_err(DeploymentError::Form)?;
         let document = serde_json::from_str(text).map_err(DeploymentError::Form)?;
         let mut reader = Reader::new(&resources);
-        let functions = functions(&mut reader);
+        let mut functions = functions(&mut reader);
+        events::read_invoke_configs(&mut reader, &mut functions);
         let state_machine = state_machine(&mut reader);
         let api = api::read(&mut reader, &functions);
         let buckets = buckets(&mut reader);
-        for (output, bucket) in
-            [("queriesBucket", &outputs.queries_bucket), ("resultsBucket", &outputs.results_bucket)]
-        {
-            if !buckets.contains(bucket) {
+        for (output, bucket) in [
+            ("queriesBucket", &outputs.queries_bucket),
+            ("resultsBucket", &outputs.results_bucket),
+            ("stateBucket", &outputs.state_bucket),
+        ] {
+            if !buckets.iter().any(|known| known.name == *bucket) {
                 reader.fault("outputs", output, format!("the stack has no bucket `{bucket}`"));
             }
         }
         let work_groups = work_groups(&mut reader);
         let schedules = schedules::read(&mut reader, state_machine.as_ref());
+        let rules = events::read(&mut reader, &functions);
         match (reader.faults(), state_machine, api) {
             (faults, Some(state_machine), Some(api)) if faults.is_empty() => Ok(Self {
                 account,
@@ -174,17 +201,32 @@ impl Deployment {
                 buckets,
                 queries_bucket: outputs.queries_bucket,
                 results_bucket: outputs.results_bucket,
+                state_bucket: outputs.state_bucket,
                 work_groups,
                 schedules,
+                rules,
                 policies: Policies::read(&document)?,
             }),
             (faults, _, _) => Err(DeploymentError::Faults(faults)),
         }
     }
 
-    /// The function that runs `binary`.
-    pub fn function(&self, binary: &str) -> Option<&Function> {
-        self.functions.iter().find(|function| function.binary == binary)
+    /// The function with that name within the stack: `query-loader`, whose name in AWS begins with
+    /// the stack's.
+    pub fn function(&self, name: &str) -> Option<&Function> {
+        self.functions.iter().find(|function| self.is_named(function, name))
+    }
+
+    /// The function with that name within the stack, to deploy it otherwise.
+    pub fn function_mut(&mut self, name: &str) -> Option<&mut Function> {
+        let position = self.functions.iter().position(|function| self.is_named(function, name))?;
+        self.functions.get_mut(position)
+    }
+
+    /// Everything of a stack is named after it, and so is the state machine, by that alone.
+    fn is_named(&self, function: &Function, name: &str) -> bool {
+        let stack = function.name.strip_prefix(&self.state_machine.name);
+        stack.and_then(|rest| rest.strip_prefix('-')) == Some(name)
     }
 
     /// Lets queries read a database that is on this machine, as the stack's setting `databases` does
@@ -224,11 +266,6 @@ impl Deployment {
 
     fn arn(&self, service: &str, resource: &str) -> String {
         format!("arn:aws:{service}:{}:{}:{resource}", self.region, self.account)
-    }
-
-    /// The function that runs `binary`, to deploy it otherwise.
-    pub fn function_mut(&mut self, binary: &str) -> Option<&mut Function> {
-        self.functions.iter_mut().find(|function| function.binary == binary)
     }
 }
 
@@ -279,6 +316,7 @@ fn functions(reader: &mut Reader<'_>) -> Vec<Function> {
             memory_mb: memory_size,
             timeout_seconds: timeout,
             reserved_concurrency: inputs.reserved_concurrent_executions,
+            events: EventInvokeConfig::default(),
         });
     }
     functions
@@ -300,13 +338,60 @@ fn state_machine(reader: &mut Reader<'_>) -> Option<StateMachine> {
     Some(StateMachine { name, arn, role_arn: inputs.role_arn, definition })
 }
 
-fn buckets(reader: &mut Reader<'_>) -> Vec<String> {
+fn buckets(reader: &mut Reader<'_>) -> Vec<Bucket> {
     #[derive(Deserialize)]
     struct Outputs {
         bucket: String,
     }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct VersioningInputs {
+        bucket: String,
+        versioning_configuration: VersioningConfiguration,
+    }
+    #[derive(Deserialize)]
+    struct VersioningConfiguration {
+        status: String,
+    }
+    #[derive(Deserialize)]
+    struct EncryptionInputs {
+        bucket: String,
+        rules: Vec<EncryptionRule>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct EncryptionRule {
+        apply_server_side_encryption_by_default: Encryption,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Encryption {
+        sse_algorithm: String,
+    }
+    let versionings = reader.all::<VersioningInputs, IgnoredAny>(BUCKET_VERSIONING);
+    let encryptions = reader.all::<EncryptionInputs, IgnoredAny>(BUCKET_ENCRYPTION);
+    let is_versioned = |name: &str| {
+        versionings.iter().any(|(_, versioning)| {
+            let VersioningInputs { bucket, versioning_configuration } = &versioning.inputs;
+            bucket == name && versioning_configuration.status == "Enabled"
+        })
+    };
+    let has_key = |name: &str| {
+        let mut of_bucket =
+            encryptions.iter().filter(|(_, encryption)| encryption.inputs.bucket == name);
+        of_bucket.any(|(_, encryption)| {
+            encryption.inputs.rules.iter().any(|rule| {
+                rule.apply_server_side_encryption_by_default.sse_algorithm.starts_with("aws:kms")
+            })
+        })
+    };
     let buckets = reader.all::<IgnoredAny, Outputs>(BUCKET).into_iter();
-    buckets.map(|(_, bucket)| bucket.outputs.bucket).collect()
+    let bucket = |(_, bucket): (String, Resource<IgnoredAny, Outputs>)| {
+        let name = bucket.outputs.bucket;
+        let settings = BucketSettings { versioned: is_versioned(&name), kms: has_key(&name) };
+        Bucket { name, settings }
+    };
+    buckets.map(bucket).collect()
 }
 
 fn work_groups(reader: &mut Reader<'_>) -> Vec<WorkGroup> {

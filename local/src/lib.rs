@@ -1,8 +1,8 @@
 //! The stack on a laptop: what an environment has on AWS, on `127.0.0.1`.
 //!
 //! [`Stack::start`] brings up S3, Athena, Lambda, Step Functions, Secrets Manager and the Parameter
-//! Store behind one address that speaks the AWS protocols, the HTTP API in front of job-api, and an
-//! SFTP server to deliver to. What there is comes from [`Deployment`], which is what the Pulumi
+//! Store behind one address that speaks the AWS protocols, an event bus between them, the HTTP API in
+//! front of job-api, and an SFTP server to deliver to. What there is comes from [`Deployment`], which is what the Pulumi
 //! program deploys; the functions are the very binaries that are deployed, and do not know where
 //! they run.
 //!
@@ -10,6 +10,7 @@
 
 mod config;
 pub mod deployment;
+mod events;
 mod objects;
 mod overlay;
 mod rights;
@@ -18,9 +19,10 @@ mod stack;
 pub use local_athena::{
     Athena, Faults as AthenaFaults, InjectedFailure, Refusal, WorkGroup, databases,
 };
+pub use local_events::{Arrival, Bus, DeadLetter, EventFaults, RuleUsage};
 pub use local_iam::{Guard, PolicyError, Report};
-pub use local_lambda::Usage;
-pub use local_s3::{Store, StoreError};
+pub use local_lambda::{FailedEvent, Usage};
+pub use local_s3::{BucketSettings, Store, StoreError};
 pub use local_scheduler::{Firing, Schedule};
 pub use local_secrets::{
     Fault as SecretFault, Faults as SecretFaults, Refused as RefusedSecret, SecretStores,

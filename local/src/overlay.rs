@@ -6,6 +6,7 @@
 //! | `AWS_ENDPOINT_URL` | not set: AWS itself | the address of the stack |
 //! | `AWS_LAMBDA_LOG_LEVEL` | `loggingConfig.applicationLogLevel`, set by Lambda | the filter that the stack is started with |
 //! | `AWS_LAMBDA_LOG_FORMAT` | `loggingConfig.logFormat`, set by Lambda | not set: text, for people |
+//! | `HTTP_PROXY` and whatever else the user's shell sets | not set | not set: a function's process has Lambda's variables and its own alone |
 //! | credentials | of the function's role, set by Lambda | of the function's role, given out by `local-iam` |
 
 use std::path::Path;
@@ -45,6 +46,7 @@ pub(crate) fn functions(
             memory_mb: function.memory_mb,
             timeout_seconds: function.timeout_seconds,
             concurrency_max: function.reserved_concurrency.unwrap_or(ACCOUNT_CONCURRENCY),
+            events: function.events.clone(),
         });
         keys.push(key);
     }

@@ -1,14 +1,14 @@
 //! The guard behind the ports of its neighbours.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use local_athena::Athena;
+use local_athena::{Access, AccessDenied, Athena, QueryAccess};
 use local_iam::{AccessKey, Assumer, Call, ConditionKey, Context, Guard, Names, Refusal};
 use local_secrets::SecretStores;
-use local_states::{ObjectEntry, ObjectError, Objects, Roles};
+use local_states::{ObjectEntry, ObjectError, Objects, Roles, StepFunctions};
 
 use crate::objects::StoredObjects;
 
@@ -16,11 +16,17 @@ use crate::objects::StoredObjects;
 pub(crate) struct Services {
     pub(crate) athena: Athena,
     pub(crate) secrets: SecretStores,
+    /// Weak, because Step Functions knows the guard, and the guard this.
+    pub(crate) step_functions: Arc<OnceLock<Weak<StepFunctions>>>,
 }
 
 impl Names for Services {
     fn work_group_of(&self, query_execution_id: &str) -> Option<String> {
         self.athena.work_group_of(query_execution_id)
+    }
+
+    fn state_machine_of_token(&self, token: &str) -> Option<String> {
+        self.step_functions.get()?.upgrade()?.state_machine_of_token(token)
     }
 
     fn secret_arn(&self, id: &str) -> Option<String> {
@@ -29,6 +35,37 @@ impl Names for Services {
 
     fn tables_of(&self, sql: &str, database: &str) -> Vec<(String, String)> {
         self.athena.tables_of(sql, database)
+    }
+}
+
+/// The rights of whoever starts a query, which Athena looks at when the query runs.
+#[derive(Default)]
+pub(crate) struct QueryRights {
+    /// Weak, because the guard knows Athena, and Athena this.
+    guard: OnceLock<Weak<Guard>>,
+}
+
+impl QueryRights {
+    /// Connects the guard, which is made after Athena.
+    pub(crate) fn connect(&self, guard: &Arc<Guard>) {
+        let is_new = self.guard.set(Arc::downgrade(guard)).is_ok();
+        debug_assert!(is_new, "a stack has one guard");
+    }
+}
+
+impl Access for QueryRights {
+    fn check(&self, query: &QueryAccess<'_>) -> Result<(), AccessDenied> {
+        let guard = self.guard.get().and_then(Weak::upgrade);
+        let Some(guard) = guard else {
+            return Err(AccessDenied::Catalog("The stack is being shut down.".to_owned()));
+        };
+        let QueryAccess { caller, query, catalog, database, result_bucket, result_key } = *query;
+        let of_catalog = guard.querying(query, catalog, database);
+        guard
+            .authorize(caller, &of_catalog)
+            .map_err(|refusal| AccessDenied::Catalog(refusal.to_string()))?;
+        let of_results = guard.writing_results(result_bucket, result_key);
+        guard.authorize(caller, &of_results).map_err(|_| AccessDenied::Results)
     }
 }
 

@@ -5,32 +5,39 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use axum::{Router, extract::Request, response::Response, serve::ListenerExt as _};
 use jiff::Timestamp;
 use local_athena::Athena;
+use local_events::{Bus, BusConfig};
 use local_iam::{AccessKey, Assumer, Call, Guard, Refusal};
 use local_lambda::{HttpApi, HttpApiError, Lambda, Route};
 use local_s3::{Credentials, Store, StoreError};
 use local_scheduler::{Firing, Schedule, Scheduler};
 use local_secrets::SecretStores;
 use local_sftp::Server;
-use local_states::{StartError, StepFunctions};
+use local_states::{StartError, StatusListener, StepFunctions};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tower::ServiceExt as _;
 
 use crate::{
     Deployment, ShareFileConfig, StackConfig, deployment,
+    events::{Announcer, RuleTargets, listeners},
     objects::StoredObjects,
     overlay,
-    rights::{Services, StateMachineRole},
+    rights::{QueryRights, Services, StateMachineRole},
 };
 
 /// The one access key of the stack, and its secret.
 const ACCESS_KEY: (&str, &str) = ("test", "test");
+
+/// Events that are handed to one function at one time. The function's own queue is behind that.
+const CONCURRENT_DELIVERIES_MAX: usize = 4;
+/// The pause before an event is handed over again, as EventBridge begins.
+const DELIVERY_RETRY_WAIT: Duration = Duration::from_secs(1);
 
 /// Why the stack did not start.
 #[derive(Debug, thiserror::Error)]
@@ -115,9 +122,10 @@ pub struct Stack {
     objects_dir: PathBuf,
     athena: Athena,
     lambda: Lambda,
-    step_functions: StepFunctions,
+    step_functions: Arc<StepFunctions>,
+    events: Bus,
     secrets: SecretStores,
-    guard: Guard,
+    guard: Arc<Guard>,
     sftp: Server,
     sharefile: Option<local_sharefile::Server>,
     scheduler: Option<Mutex<Scheduler>>,
@@ -149,9 +157,12 @@ impl Stack {
         let Deployment { account, region, .. } = &config.deployment;
         let store = Store::open(&objects_dir).await?;
         for bucket in &config.deployment.buckets {
-            store.create_bucket(bucket).await?;
+            store.create_bucket_with(&bucket.name, bucket.settings).await?;
         }
         let objects = StoredObjects(store.clone());
+        let announcer = Arc::new(Announcer::new(account, region));
+        let (state_listener, status_listener) = listeners(&announcer);
+        let query_rights = Arc::new(QueryRights::default());
         let athena = Athena::new(local_athena::Config {
             account: account.clone(),
             region: region.clone(),
@@ -159,13 +170,21 @@ impl Stack {
             results: Arc::new(objects.clone()),
             work_groups: config.deployment.work_groups.clone(),
             concurrent_queries_max: config.concurrent_queries_max,
+            access: Some(Arc::<QueryRights>::clone(&query_rights)),
+            listener: Some(state_listener),
         });
         let secrets = SecretStores::new(&local_secrets::Config {
             account: account.clone(),
             region: region.clone(),
         });
-        let services = Services { athena: athena.clone(), secrets: secrets.clone() };
-        let guard = guard(&config.deployment, services);
+        let known_step_functions = Arc::new(OnceLock::new());
+        let services = Services {
+            athena: athena.clone(),
+            secrets: secrets.clone(),
+            step_functions: Arc::clone(&known_step_functions),
+        };
+        let guard = Arc::new(guard(&config.deployment, services));
+        query_rights.connect(&guard);
         let (functions, keys) = overlay::functions(
             &config.deployment,
             &config.functions_dir,
@@ -178,10 +197,30 @@ impl Stack {
             region: region.clone(),
             log_dir: Some(log_dir),
             processes_max: config.processes_max,
+            speed: config.speed,
             ..local_lambda::Config::new(functions)
         })?;
-        let (step_functions, state_machine_arn) =
-            step_functions(&config.deployment, &guard, &aws, objects)?;
+        let events = Bus::new(BusConfig {
+            rules: config.deployment.rules.clone(),
+            targets: Arc::new(RuleTargets {
+                lambda: lambda.clone(),
+                guard: Arc::downgrade(&guard),
+            }),
+            concurrency_max: CONCURRENT_DELIVERIES_MAX,
+            retry_wait: DELIVERY_RETRY_WAIT,
+            faults: config.event_faults,
+        });
+        announcer.connect(events.clone());
+        let (step_functions, state_machine_arn) = step_functions(
+            &config.deployment,
+            &guard,
+            &aws,
+            objects,
+            (config.speed, status_listener),
+        )?;
+        let step_functions = Arc::new(step_functions);
+        let is_new = known_step_functions.set(Arc::downgrade(&step_functions)).is_ok();
+        debug_assert!(is_new, "a stack has one Step Functions");
         let schedule_keys = schedule_keys(&config.deployment.schedules, &guard)?;
         let http_api = http_api(&config.deployment.api, &lambda, &guard)?;
         let sharefile = match config.sharefile {
@@ -224,6 +263,7 @@ impl Stack {
             athena,
             lambda,
             step_functions,
+            events,
             secrets,
             guard,
             sftp,
@@ -269,6 +309,11 @@ impl Stack {
         &self.lambda
     }
 
+    /// The event bus, to see what was on it and to disturb it.
+    pub fn events(&self) -> &Bus {
+        &self.events
+    }
+
     /// The secrets, to put some and to make reading them fail.
     pub fn secrets(&self) -> &SecretStores {
         &self.secrets
@@ -311,6 +356,7 @@ impl Stack {
     /// Stops everything, the functions' processes first.
     pub async fn shutdown(self) {
         self.step_functions.shut_down();
+        self.events.shut_down().await;
         self.lambda.shutdown().await;
         for server in self.servers {
             server.abort();
@@ -339,16 +385,21 @@ fn step_functions(
     guard: &Guard,
     aws: &str,
     objects: StoredObjects,
+    (speed, status_listener): (f64, Arc<dyn StatusListener>),
 ) -> Result<(StepFunctions, String), StackError> {
     let deployment::StateMachine { name, arn, role_arn, definition } = &deployment.state_machine;
     let role = StateMachineRole::assume(guard, arn, role_arn, &deployment.region, objects)?;
-    let step_functions = StepFunctions::new(local_states::Config::new(
-        &deployment.account,
-        &deployment.region,
-        aws,
-        Arc::new(role.clone()),
-        Arc::new(role),
-    ));
+    let step_functions = StepFunctions::new(local_states::Config {
+        speed,
+        status_listener: Some(status_listener),
+        ..local_states::Config::new(
+            &deployment.account,
+            &deployment.region,
+            aws,
+            Arc::new(role.clone()),
+            Arc::new(role),
+        )
+    });
     let arn = step_functions.create_state_machine(name, definition, role_arn)?;
     Ok((step_functions, arn))
 }

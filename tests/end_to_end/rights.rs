@@ -14,8 +14,18 @@ fn remove(resources: &mut Value, function: &str, sid: &str) {
     assert_eq!(statements.len(), count - 1, "{function} has no `{sid}`");
 }
 
-/// Runs a job over a stack in which a role of a function lacks a statement.
+/// Runs a job over a stack in which a role of a function lacks a statement, and which therefore may
+/// not do `action`.
 async fn check(function: &str, sid: &str, expected: (&str, &str), action: &str) {
+    let told = [
+        format!("is not authorized to perform: {action} on resource: "),
+        format!("because no identity-based policy allows the {action} action"),
+    ];
+    check_told(function, sid, expected, &told).await;
+}
+
+/// Runs a job over a stack in which a role of a function lacks a statement.
+async fn check_told(function: &str, sid: &str, expected: (&str, &str), told: &[String]) {
     let scenario = Scenario::start_with(|config| {
         config.deployment = dev_with(|resources| remove(resources, function, sid));
     })
@@ -24,11 +34,8 @@ async fn check(function: &str, sid: &str, expected: (&str, &str), action: &str) 
     let view = scenario.run(&scenario.job(&["a"])).await.unwrap();
     let failure = view.failure.unwrap_or_else(|| panic!("{function} does not need `{sid}`"));
     assert_eq!((failure.state.as_str(), failure.error.as_str()), expected, "{}", failure.cause);
-    for told in [
-        format!("is not authorized to perform: {action} on resource: "),
-        format!("because no identity-based policy allows the {action} action"),
-    ] {
-        assert!(failure.cause.contains(&told), "{}", failure.cause);
+    for told in told {
+        assert!(failure.cause.contains(told), "{}", failure.cause);
     }
     scenario.end().await;
 }
@@ -41,8 +48,11 @@ async fn a_statement_that_is_missing_fails_the_run_and_is_named() {
     check("query-loader", "EncryptInS3", load, "kms:Decrypt").await;
     let run = ("RunQueries", "Query.Denied");
     check("execute-single-query", "RunQueries", run, "athena:StartQueryExecution").await;
-    check("execute-single-query", "ReadTables", run, "glue:GetTable").await;
-    check("execute-single-query", "LocateResults", run, "s3:GetBucketLocation").await;
+    // What a query lacks while it runs fails the query, as on AWS.
+    let query = ("RunQueries", "Query.Failed");
+    check("execute-single-query", "ReadTables", query, "glue:GetTable").await;
+    let told = ["Access denied when writing output to url: s3://".to_owned()];
+    check_told("execute-single-query", "LocateResults", query, &told).await;
     let transport = ("TransportFile", "Storage.Denied");
     check("file-transporter", "ReadResults", transport, "s3:GetObject").await;
 }

@@ -76,7 +76,8 @@ impl Scenario {
             panic!("the stack starts: {}", job::error::Chain(&error));
         });
         let reported = Reported(stack.guard().clone());
-        Self { stack, work, http: reqwest::Client::new(), _reported: reported }
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client can be made");
+        Self { stack, work, http, _reported: reported }
     }
 
     /// The stack.
@@ -121,21 +122,22 @@ impl Scenario {
         put.expect("an object can be written");
     }
 
-    /// What the function that runs `binary` answers; of one that fails, with its `errorType`.
-    pub async fn invoke(&self, binary: &str, event: &Value) -> Value {
+    /// Invokes a function by its name within the stack. Returns its answer; of one that fails, with its
+    /// `errorType`.
+    pub async fn invoke(&self, name: &str, event: &Value) -> Value {
         let payload = Bytes::from(event.to_string());
-        let invoked = self.stack.lambda().invoke(self.function(binary), payload, false).await;
+        let invoked = self.stack.lambda().invoke(self.function(name), payload, false).await;
         let payload = invoked.expect("the function is there").payload;
         serde_json::from_slice(&payload).expect("an answer is JSON")
     }
 
-    /// What the function that runs `binary` has used so far.
-    pub fn usage(&self, binary: &str) -> Usage {
-        self.stack.lambda().usage().remove(self.function(binary)).expect("the function is there")
+    /// Returns the use so far of a function by its name within the stack.
+    pub fn usage(&self, name: &str) -> Usage {
+        self.stack.lambda().usage().remove(self.function(name)).expect("the function is there")
     }
 
-    fn function(&self, binary: &str) -> &str {
-        &self.stack.deployment().function(binary).expect("the function is deployed").name
+    fn function(&self, name: &str) -> &str {
+        &self.stack.deployment().function(name).expect("the function is deployed").name
     }
 
     /// Calls an operation of Athena's API.

@@ -18,7 +18,7 @@ use crate::{
     policies::{Policies, Role},
     refusal::Refusal,
     report::Report,
-    request::{Access, Names, Unmapped},
+    request::{Access, Names, Unmapped, athena},
 };
 
 /// The policies of a deployment, enforced.
@@ -112,7 +112,17 @@ impl Guard {
 
     /// What reading an object takes, for who reads it without a request.
     pub fn reading(&self, bucket: &str, key: &str) -> Vec<Call> {
-        self.0.policies.reading(bucket, key)
+        self.0.policies.reading(bucket, key, false)
+    }
+
+    /// What a query that runs needs of the catalog, besides the right to start it.
+    pub fn querying(&self, sql: &str, catalog: Option<&str>, database: Option<&str>) -> Vec<Call> {
+        athena::of_catalog(&self.0.policies, &*self.0.names, sql, catalog, database)
+    }
+
+    /// What a query that runs needs to write its result.
+    pub fn writing_results(&self, bucket: &str, key: &str) -> Vec<Call> {
+        athena::of_results(&self.0.policies, bucket, key)
     }
 
     /// Whether a service may do this for itself and for the resource `source_arn`, as the HTTP API

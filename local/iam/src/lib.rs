@@ -20,8 +20,9 @@
 //! - Administrators may do everything, whatever a resource's policy says.
 //! - All is in one account. Organisations, boundaries, sessions with policies of their own and access
 //!   by tags are not there.
-//! - What Athena may not do on behalf of a caller is refused when the query is started; there the
-//!   query starts and fails. See `request/athena.rs` for what can not be checked.
+//! - What Athena does on behalf of a caller is not a request. Who runs queries asks for
+//!   [`Guard::querying`] and [`Guard::writing_results`]. See `request/athena.rs` for what cannot be
+//!   checked.
 
 mod condition;
 mod decision;

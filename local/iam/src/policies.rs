@@ -13,8 +13,8 @@ use crate::{
 };
 use inputs::{Inputs, Registered};
 
-/// The roles of a deployment, the policies of its buckets, keys and functions, and of buckets and
-/// work groups what decides which further rights a request needs.
+/// The roles of a deployment, the policies of its buckets, keys and functions, and of buckets what
+/// decides which further rights a request needs.
 #[derive(Clone, Debug)]
 pub struct Policies {
     pub(crate) account: String,
@@ -25,8 +25,6 @@ pub struct Policies {
     attached: BTreeMap<String, Vec<Statement>>,
     /// The ARN of the key that a bucket encrypts with, by the bucket's name.
     pub(crate) bucket_keys: BTreeMap<String, String>,
-    /// Where a work group writes, by its name, if clients have no say in it.
-    pub(crate) enforced_locations: BTreeMap<String, String>,
 }
 
 /// A role: who may take it, and what it may do.
@@ -102,7 +100,6 @@ impl Policies {
             roles: BTreeMap::new(),
             attached: BTreeMap::new(),
             bucket_keys: inputs.bucket_keys(),
-            enforced_locations: inputs.enforced_locations(),
             account: inputs.account.clone(),
             region: inputs.region.clone(),
         };
@@ -120,15 +117,28 @@ impl Policies {
             let statements = Vec::new();
             self.roles.insert(role.outputs.arn.clone(), Role { name, trust, statements });
         }
-        for (pulumi_name, policy) in &inputs.resources.role_policies {
+        for (pulumi_name, Registered { inputs: policy, .. }) in &inputs.resources.role_policies {
             let what = format!("the role policy `{pulumi_name}`");
-            let name = &policy.inputs.role;
-            let Some(role) = self.roles.values_mut().find(|role| role.name == *name) else {
-                return Err(PolicyError::Dangling { what, name: name.clone() });
-            };
-            let read = statements(what, Kind::Identity, policy.inputs.policy.clone())?;
-            role.statements.extend(read);
+            self.give(&policy.role, what, policy.policy.clone())?;
         }
+        for (pulumi_name, Registered { inputs: attached, .. }) in &inputs.resources.attachments {
+            let what = format!("the attachment `{pulumi_name}`");
+            let mut managed = inputs.resources.managed_policies.values();
+            let managed = managed.find(|managed| managed.outputs.arn == attached.policy_arn);
+            let Some(managed) = managed else {
+                return Err(PolicyError::Dangling { what, name: attached.policy_arn.clone() });
+            };
+            self.give(&attached.role, what, managed.inputs.policy.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Adds the statements of a policy to a role.
+    fn give(&mut self, role: &str, what: String, policy: Value) -> Result<(), PolicyError> {
+        let Some(role) = self.roles.values_mut().find(|known| known.name == role) else {
+            return Err(PolicyError::Dangling { what, name: role.to_owned() });
+        };
+        role.statements.extend(statements(what, Kind::Identity, policy)?);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //! [Service Authorization Reference](https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html)
 //! says.
 
-mod athena;
+pub(crate) mod athena;
 mod json;
 mod s3;
 
@@ -15,6 +15,10 @@ use crate::{condition::ConditionKey, decision::Call, policies::Policies};
 pub trait Names: Send + Sync {
     /// The work group that a query runs in, if there is such a query.
     fn work_group_of(&self, query_execution_id: &str) -> Option<String>;
+
+    /// The ARN of the state machine that gave out a task token, `…:NAME/LABEL` for a child of a
+    /// distributed map; none if the token is malformed.
+    fn state_machine_of_token(&self, token: &str) -> Option<String>;
 
     /// The ARN of the secret with this name or ARN, if there is one.
     fn secret_arn(&self, id: &str) -> Option<String>;
@@ -116,9 +120,12 @@ fn invocation(policies: &Policies, parts: &Parts) -> Option<Access> {
 }
 
 impl Policies {
-    /// What reading an object takes.
-    pub(crate) fn reading(&self, bucket: &str, key: &str) -> Vec<Call> {
-        let read = Call::new("s3:GetObject", format!("arn:aws:s3:::{bucket}/{key}"));
+    /// What reading an object takes, or a version of it.
+    ///
+    /// A version takes `s3:GetObjectVersion` and not `s3:GetObject` besides.
+    pub(crate) fn reading(&self, bucket: &str, key: &str, is_version: bool) -> Vec<Call> {
+        let action = if is_version { "s3:GetObjectVersion" } else { "s3:GetObject" };
+        let read = Call::new(action, format!("arn:aws:s3:::{bucket}/{key}"));
         std::iter::once(read).chain(self.with_key_of(bucket, "kms:Decrypt")).collect()
     }
 

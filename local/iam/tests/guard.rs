@@ -28,6 +28,10 @@ impl Names for Nothing {
         None
     }
 
+    fn state_machine_of_token(&self, _: &str) -> Option<String> {
+        None
+    }
+
     fn tables_of(&self, _: &str, _: &str) -> Vec<(String, String)> {
         Vec::new()
     }
@@ -177,6 +181,36 @@ async fn who_may_not_list_a_bucket_is_not_told_that_an_object_is_missing() {
     let (status, body) = send(&guard, Some(&signed), request, None, "").await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(body.contains("s3:ListBucket"), "{body}");
+}
+
+/// A role whose own policy has no room for all its statements gets others attached.
+#[tokio::test]
+async fn a_managed_policy_counts_where_it_is_attached() {
+    let mut stack = stack();
+    let name = "athena-workflow-dev-query-loader";
+    let own = &mut stack["resources"]["aws:iam/rolePolicy:RolePolicy"][name]["inputs"]["policy"];
+    let moved = std::mem::replace(own, json!({ "Version": "2012-10-17", "Statement": [] }));
+    let arn = "arn:aws:iam::000000000000:policy/loader-1";
+    stack["resources"]["aws:iam/policy:Policy"] = json!({
+        "loader-1": { "inputs": { "policy": moved }, "outputs": { "arn": arn } },
+    });
+    let request = "GET /athena-workflow-dev-queries/q.sql";
+    let status = async |stack: &Value| {
+        let guard = guard_of(stack);
+        let signed = signed(&function(&guard, "query-loader"));
+        send(&guard, Some(&signed), request, None, "").await.0
+    };
+    assert_eq!(status(&stack).await, StatusCode::FORBIDDEN);
+    stack["resources"]["aws:iam/rolePolicyAttachment:RolePolicyAttachment"] = json!({
+        "loader-1": { "inputs": { "role": name, "policyArn": arn }, "outputs": {} },
+    });
+    assert_eq!(status(&stack).await, StatusCode::OK);
+    stack["resources"]["aws:iam/policy:Policy"] = json!({});
+    let refused = Policies::read(&stack).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        format!("the attachment `loader-1` is for `{arn}`, which the stack does not have")
+    );
 }
 
 #[tokio::test]

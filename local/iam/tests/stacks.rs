@@ -19,6 +19,10 @@ impl Names for Nothing {
         None
     }
 
+    fn state_machine_of_token(&self, _: &str) -> Option<String> {
+        None
+    }
+
     fn tables_of(&self, _: &str, _: &str) -> Vec<(String, String)> {
         Vec::new()
     }

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use job::{ErrorName, Job};
+use local_events::{MatchedRule, RetryPolicy};
 use local_scheduler::Scheduler;
 use serde_json::{Value, json};
 
@@ -54,6 +55,7 @@ fn a_function_is_deployed_as_the_file_says() {
         memory_mb: 512,
         timeout_seconds: 870,
         reserved_concurrency: None,
+        events: EventInvokeConfig::default(),
     };
     assert_eq!(deployment.function("execute-single-query"), Some(&expected));
     let prod = Deployment::parse(PROD).unwrap();
@@ -64,9 +66,12 @@ fn a_function_is_deployed_as_the_file_says() {
 #[test]
 fn buckets_work_groups_and_routes_are_those_of_the_file() {
     let deployment = Deployment::dev();
-    let names = ["athena-workflow-dev-queries", "athena-workflow-dev-results"];
-    assert_eq!(deployment.buckets, names);
-    assert_eq!([&*deployment.queries_bucket, &*deployment.results_bucket], names);
+    let settings = BucketSettings { versioned: true, kms: true };
+    let buckets = ["queries", "results", "state"]
+        .map(|name| Bucket { name: format!("athena-workflow-dev-{name}"), settings });
+    assert_eq!(deployment.buckets, buckets);
+    let Deployment { queries_bucket, results_bucket, state_bucket, .. } = &deployment;
+    assert_eq!([queries_bucket, results_bucket, state_bucket], buckets.each_ref().map(|b| &b.name));
     let work_group = WorkGroup {
         name: "athena-workflow-dev".to_owned(),
         output_location: Some("s3://athena-workflow-dev-results/athena/".to_owned()),
@@ -92,6 +97,153 @@ fn buckets_work_groups_and_routes_are_those_of_the_file() {
     let prod = Deployment::parse(PROD).unwrap();
     assert_eq!(prod.region, "eu-central-1");
     assert!(prod.api.routes.iter().all(|route| route.authorization == Authorization::Jwt));
+}
+
+#[test]
+fn two_functions_of_one_package_are_told_apart_by_their_names() {
+    let mut deployment = Deployment::dev();
+    let name = "execute-single-query-result";
+    let result = deployment.function(name).unwrap().clone();
+    assert_eq!(result.name, "athena-workflow-dev-execute-single-query-result");
+    assert_eq!(result.binary, "execute-single-query");
+    assert_eq!(deployment.function_mut(name), Some(&mut result.clone()));
+    let starting = deployment.function("execute-single-query").unwrap();
+    assert_eq!(starting.binary, result.binary);
+    assert_ne!(starting.name, result.name);
+    assert_eq!(deployment.function("athena-workflow-dev-execute-single-query"), None);
+    assert_eq!(deployment.function("query-loade"), None);
+}
+
+/// What is settled about the functions, the buckets and the bus by resources of their own counts
+/// only where they are.
+#[test]
+fn a_bucket_without_settings_has_no_versions_and_no_key() {
+    let mut document = dev();
+    let resources = &mut document["resources"];
+    for kind in [BUCKET_VERSIONING, BUCKET_ENCRYPTION] {
+        resources[kind].as_object_mut().unwrap().remove("athena-workflow-dev-queries");
+    }
+    let suspended = resource(resources, BUCKET_VERSIONING, "-state");
+    suspended["inputs"]["versioningConfiguration"]["status"] = json!("Suspended");
+    let deployment = Deployment::parse(&document.to_string()).unwrap();
+    let settings: Vec<_> = deployment.buckets.iter().map(|bucket| bucket.settings).collect();
+    let of = |versioned, kms| BucketSettings { versioned, kms };
+    assert_eq!(settings, [of(false, false), of(true, true), of(false, true)]);
+}
+
+const GATHERER: &str =
+    "arn:aws:lambda:us-east-1:000000000000:function:athena-workflow-dev-results-gatherer";
+const LOST_EVENTS: &str = "arn:aws:sqs:us-east-1:000000000000:athena-workflow-dev-lost-events";
+
+#[test]
+fn rules_and_their_targets_are_those_of_the_file() {
+    let deployment = Deployment::dev();
+    let [failed_alert, query_ended, run_failed] = &deployment.rules[..] else {
+        panic!("{:?}", deployment.rules);
+    };
+    let arn = "arn:aws:events:us-east-1:000000000000:rule/athena-workflow-dev-query-ended";
+    assert_eq!((&*query_ended.arn, query_ended.is_enabled), (arn, true));
+    let event = json!({
+        "source": "aws.athena",
+        "detail-type": "Athena Query State Change",
+        "detail": {
+            "currentState": "CANCELLED",
+            "queryExecutionId": "q-1",
+            "workgroupName": "athena-workflow-dev",
+        },
+    });
+    assert!(query_ended.pattern.matches(&event));
+    assert!(!run_failed.pattern.matches(&event));
+    let [target] = &query_ended.targets[..] else { panic!("{query_ended:?}") };
+    assert_eq!((&*target.arn, target.dead_letter_arn.as_deref()), (GATHERER, Some(LOST_EVENTS)));
+    let retry_policy = RetryPolicy { age_seconds_max: 3600, retries_max: 185 };
+    assert_eq!(target.retry_policy, retry_policy);
+    let rule = MatchedRule { name: &query_ended.name, arn };
+    let input = target.transformer.as_ref().unwrap().apply(&event, rule).unwrap();
+    let expected = json!({
+        "action": "query_ended", "query_execution_id": "q-1", "state": "CANCELLED",
+    });
+    assert_eq!(input, expected);
+    assert_eq!(run_failed.targets[0].arn, GATHERER);
+    let topic = "arn:aws:sns:us-east-1:000000000000:athena-workflow-dev";
+    assert_eq!(failed_alert.targets[0].arn, topic);
+
+    let gatherer = deployment.function("results-gatherer").unwrap();
+    let on_failure = Some(LOST_EVENTS.to_owned());
+    assert_eq!(gatherer.events, EventInvokeConfig { on_failure, ..EventInvokeConfig::default() });
+}
+
+/// A change of one property of a resource, and the fault that it makes.
+#[track_caller]
+fn check_property(kind: &str, end: &str, pointer: &str, value: Value, expected: &str) {
+    let change = |resources: &mut Value| {
+        let inputs = &mut resource(resources, kind, end)["inputs"];
+        let (parent, property) = pointer.rsplit_once('/').unwrap();
+        inputs.pointer_mut(parent).unwrap()[property] = value;
+    };
+    check(change, &[&format!("`{kind} athena-workflow-dev{end}`, {expected}")]);
+}
+
+#[test]
+fn a_rule_that_can_not_run_here_is_a_fault() {
+    let rule = "aws:cloudwatch/eventRule:EventRule";
+    let check_rule = |pointer: &str, value: Value, expected: &str| {
+        check_property(rule, "-query-ended", pointer, value, expected);
+    };
+    check_rule(
+        "/eventPattern",
+        json!({ "source": "aws.athena" }),
+        "`inputs.eventPattern`: Event pattern is not valid. Reason: \"source\" must be an object or an array",
+    );
+    check_rule(
+        "/scheduleExpression",
+        json!("rate(1 day)"),
+        "`inputs.scheduleExpression`: rules with a schedule do not run here",
+    );
+    check_rule(
+        "/eventBusName",
+        json!("own"),
+        "`inputs.eventBusName`: it is `own`, and only `default` runs on a laptop",
+    );
+    let target = "aws:cloudwatch/eventTarget:EventTarget";
+    let check_target = |pointer: &str, value: Value, expected: &str| {
+        check_property(target, "-query-ended", pointer, value, expected);
+    };
+    check_target(
+        "/arn",
+        json!("arn:aws:sqs:us-east-1:000000000000:q"),
+        "`inputs.arn`: no function or topic of the stack is `arn:aws:sqs:us-east-1:000000000000:q`",
+    );
+    check_target(
+        "/inputTransformer/inputTemplate",
+        json!("{\"a\":<nothing>}"),
+        "`inputs.inputTransformer`: the input template uses `<nothing>`, which has no input path",
+    );
+    check_target(
+        "/inputPath",
+        json!("$.detail"),
+        "`inputs.inputPath`: only events and input transformers run here",
+    );
+    check_target(
+        "/deadLetterConfig/arn",
+        json!("arn:aws:sqs:us-east-1:000000000000:q"),
+        "`inputs.deadLetterConfig.arn`: no resource of the stack is `arn:aws:sqs:us-east-1:000000000000:q`",
+    );
+    check(
+        |resources| {
+            resource(resources, target, "-query-ended")["inputs"]["rule"] = json!("nowhere");
+        },
+        &[
+            "`aws:cloudwatch/eventTarget:EventTarget`, `inputs.rule`: the stack has no rule `nowhere`",
+        ],
+    );
+    check_property(
+        "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig",
+        "-results-gatherer",
+        "/functionName",
+        json!("nobody"),
+        "`inputs.functionName`: the stack has no function `nobody`",
+    );
 }
 
 #[test]

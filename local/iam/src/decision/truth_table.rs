@@ -366,8 +366,8 @@ fn what_is_not_understood_is_an_error_and_is_named() {
     changed["resources"]["aws:iam/role:Role"]["app"]["inputs"]["permissionsBoundary"] = json!("x");
     row(&changed, &["the role `app`", "`permissionsBoundary`"]);
     let mut changed = with(json!({}));
-    changed["resources"]["aws:iam/rolePolicyAttachment:RolePolicyAttachment"] = json!({});
-    row(&changed, &["RolePolicyAttachment"]);
+    changed["resources"]["aws:iam/policyAttachment:PolicyAttachment"] = json!({});
+    row(&changed, &["PolicyAttachment"]);
     let mut changed = with(json!({}));
     changed["resources"]["aws:iam/rolePolicy:RolePolicy"]["app"]["inputs"]["role"] = json!("x");
     row(&changed, &["the role policy `app`", "`x`"]);

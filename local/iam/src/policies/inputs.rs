@@ -20,6 +20,10 @@ pub(super) struct Resources {
     pub(super) roles: BTreeMap<String, Registered<RoleInputs>>,
     #[serde(rename = "aws:iam/rolePolicy:RolePolicy", default)]
     pub(super) role_policies: BTreeMap<String, Registered<RolePolicyInputs, IgnoredAny>>,
+    #[serde(rename = "aws:iam/policy:Policy", default)]
+    pub(super) managed_policies: BTreeMap<String, Registered<ManagedPolicyInputs>>,
+    #[serde(rename = "aws:iam/rolePolicyAttachment:RolePolicyAttachment", default)]
+    pub(super) attachments: BTreeMap<String, Registered<AttachmentInputs, IgnoredAny>>,
     #[serde(rename = "aws:s3/bucketPolicy:BucketPolicy", default)]
     pub(super) bucket_policies: BTreeMap<String, Registered<BucketPolicyInputs, IgnoredAny>>,
     #[serde(rename = "aws:kms/key:Key", default)]
@@ -33,8 +37,6 @@ pub(super) struct Resources {
         default
     )]
     encryptions: BTreeMap<String, Registered<EncryptionInputs, IgnoredAny>>,
-    #[serde(rename = "aws:athena/workgroup:Workgroup", default)]
-    work_groups: BTreeMap<String, Registered<WorkGroupInputs>>,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
 }
@@ -64,6 +66,18 @@ pub(super) struct RoleInputs {
 #[derive(Deserialize)]
 pub(super) struct RolePolicyInputs {
     pub(super) policy: Value,
+    pub(super) role: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ManagedPolicyInputs {
+    pub(super) policy: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AttachmentInputs {
+    pub(super) policy_arn: String,
     pub(super) role: String,
 }
 
@@ -106,30 +120,6 @@ struct EncryptionRule {
 #[serde(rename_all = "camelCase")]
 struct Encryption {
     kms_master_key_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct WorkGroupInputs {
-    configuration: WorkGroupConfiguration,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WorkGroupConfiguration {
-    #[serde(default = "yes")]
-    enforce_workgroup_configuration: bool,
-    result_configuration: Option<ResultConfiguration>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ResultConfiguration {
-    output_location: Option<String>,
-}
-
-/// Pulumi's default.
-fn yes() -> bool {
-    true
 }
 
 /// Properties of a role that say nothing about rights.
@@ -180,17 +170,6 @@ impl Inputs {
             })
         });
         keys.collect()
-    }
-
-    pub(super) fn enforced_locations(&self) -> BTreeMap<String, String> {
-        let groups = self.resources.work_groups.values();
-        let locations = groups.filter_map(|group| {
-            let configuration = &group.inputs.configuration;
-            let location = configuration.result_configuration.as_ref()?.output_location.clone()?;
-            let name = group.outputs.name.clone();
-            configuration.enforce_workgroup_configuration.then_some((name, location))
-        });
-        locations.collect()
     }
 }
 

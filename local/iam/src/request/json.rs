@@ -21,6 +21,8 @@ struct Body {
     state_machine_arn: Option<String>,
     #[serde(rename = "executionArn")]
     execution_arn: Option<String>,
+    #[serde(rename = "taskToken")]
+    task_token: Option<String>,
 }
 
 pub(super) fn access(
@@ -42,7 +44,7 @@ fn calls(policies: &Policies, names: &dyn Names, target: &str, bytes: &[u8]) -> 
         vec![Call::new(format!("{service}:{operation}"), resource)]
     };
     Some(match (service, operation) {
-        ("AmazonAthena", "StartQueryExecution") => athena::start(policies, names, bytes)?,
+        ("AmazonAthena", "StartQueryExecution") => athena::start(policies, bytes)?,
         ("AmazonAthena", "GetQueryExecution" | "StopQueryExecution") => {
             one("athena", query(policies, names, &body.query_execution_id?))
         }
@@ -63,6 +65,9 @@ fn calls(policies: &Policies, names: &dyn Names, target: &str, bytes: &[u8]) -> 
             | "GetExecutionHistory"
             | "DescribeStateMachineForExecution",
         ) => one("states", body.execution_arn?),
+        ("AWSStepFunctions", "SendTaskSuccess" | "SendTaskFailure" | "SendTaskHeartbeat") => {
+            one("states", machine_of(policies, names, &body.task_token?))
+        }
         ("secretsmanager", "GetSecretValue" | "DescribeSecret") => {
             let id = body.secret_id?;
             one("secretsmanager", names.secret_arn(&id).unwrap_or_else(|| secret(policies, id)))
@@ -78,6 +83,14 @@ fn calls(policies: &Policies, names: &dyn Names, target: &str, bytes: &[u8]) -> 
 /// The work group of a query. A query that is not there is in none, which no statement names.
 fn query(policies: &Policies, names: &dyn Names, id: &str) -> String {
     athena::work_group(policies, &names.work_group_of(id).unwrap_or_default())
+}
+
+/// The state machine that gave out a token. The authorization reference names no resource for
+/// `states:SendTask*`, but refusals name the state machine, and a grant on it works. A malformed
+/// token is of none, which no statement names.
+fn machine_of(policies: &Policies, names: &dyn Names, token: &str) -> String {
+    let found = names.state_machine_of_token(token);
+    found.unwrap_or_else(|| policies.arn("states", "stateMachine:"))
 }
 
 /// A secret that is not there: its ARN has no ending yet.

@@ -1,7 +1,7 @@
 //! Requests to S3, path-style
 //! ([required permissions](https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html)).
 //!
-//! `DeleteObjects`, versions, tags, access control lists and encryption that is not the bucket's are
+//! `DeleteObjects`, tags, access control lists and encryption that is not the bucket's are
 //! not known.
 
 use std::{borrow::Cow, collections::BTreeMap};
@@ -16,7 +16,7 @@ const DECRYPT: &str = "kms:Decrypt";
 const GENERATE: &str = "kms:GenerateDataKey";
 
 /// Parameters that do not say which operation is meant.
-const DETAILS: [&str; 14] = [
+const DETAILS: [&str; 15] = [
     "continuation-token",
     "delimiter",
     "encoding-type",
@@ -31,6 +31,7 @@ const DETAILS: [&str; 14] = [
     "prefix",
     "start-after",
     "upload-id-marker",
+    "version-id-marker",
 ];
 
 /// Headers that ask for rights which are not looked at here.
@@ -69,8 +70,10 @@ fn operation(policies: &Policies, parts: &Parts) -> Option<Access> {
         Access { calls, if_missing: None }
     };
     Some(match (parts.method.as_str(), target.key.is_empty(), &operation[..]) {
-        ("GET", true, []) => {
-            let mut list = of_bucket("s3:ListBucket");
+        ("GET", true, [] | ["versions"]) => {
+            let is_plain = operation.is_empty();
+            let mut list =
+                of_bucket(if is_plain { "s3:ListBucket" } else { "s3:ListBucketVersions" });
             if let Some(prefix) = query.get("prefix") {
                 let call = &mut list.calls[0];
                 call.context = call.context.clone().with(ConditionKey::Prefix, prefix.as_ref());
@@ -78,12 +81,18 @@ fn operation(policies: &Policies, parts: &Parts) -> Option<Access> {
             list
         }
         ("HEAD", true, []) => of_bucket("s3:ListBucket"),
+        ("GET", true, ["versioning"]) => of_bucket("s3:GetBucketVersioning"),
         ("GET", true, ["location"]) => of_bucket("s3:GetBucketLocation"),
         ("GET", true, ["uploads"]) => of_bucket("s3:ListBucketMultipartUploads"),
-        (method @ ("GET" | "HEAD"), false, [] | ["partNumber"]) => {
+        (
+            method @ ("GET" | "HEAD"),
+            false,
+            [] | ["partNumber" | "versionId"] | ["partNumber", "versionId"],
+        ) => {
             // The headers of an object are not encrypted, but for its checksums.
             let is_encrypted = method == "GET" || parts.headers.contains_key("x-amz-checksum-mode");
-            let mut calls = policies.reading(&target.bucket, &target.key);
+            let is_version = operation.contains(&"versionId");
+            let mut calls = policies.reading(&target.bucket, &target.key, is_version);
             if !is_encrypted {
                 calls.retain(|call| call.action != DECRYPT);
             }
@@ -91,27 +100,42 @@ fn operation(policies: &Policies, parts: &Parts) -> Option<Access> {
             Access { calls, if_missing }
         }
         ("GET", false, ["uploadId"]) => of_object("s3:ListMultipartUploadParts", &[]),
-        ("PUT", false, []) => of_object("s3:PutObject", &[GENERATE]).and(source(policies, parts)?),
+        ("PUT", false, []) => of_object("s3:PutObject", &[GENERATE])
+            .and(precondition(&target, parts))
+            .and(source(policies, parts)?),
         ("POST", false, ["uploads"]) => of_object("s3:PutObject", &[GENERATE]),
         ("PUT", false, ["partNumber", "uploadId"]) => {
             of_object("s3:PutObject", &[DECRYPT]).and(source(policies, parts)?)
         }
-        ("POST", false, ["uploadId"]) => of_object("s3:PutObject", &[DECRYPT]),
+        ("POST", false, ["uploadId"]) => {
+            of_object("s3:PutObject", &[DECRYPT]).and(precondition(&target, parts))
+        }
         ("DELETE", false, ["uploadId"]) => of_object("s3:AbortMultipartUpload", &[]),
         ("DELETE", false, []) => of_object("s3:DeleteObject", &[]),
+        ("DELETE", false, ["versionId"]) => of_object("s3:DeleteObjectVersion", &[]),
         _ => return None,
     })
+}
+
+/// What a write over an object that must be as it was read needs
+/// ([conditional writes](https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html)).
+fn precondition(target: &Location<'_>, parts: &Parts) -> Vec<Call> {
+    let reads = parts.headers.contains_key("if-match");
+    reads.then(|| Call::new("s3:GetObject", target.object_arn())).into_iter().collect()
 }
 
 /// What reading the source of a copy needs; nothing for a request that copies nothing.
 fn source(policies: &Policies, parts: &Parts) -> Option<Vec<Call>> {
     let Some(source) = parts.headers.get("x-amz-copy-source") else { return Some(Vec::new()) };
     let source = source.to_str().ok()?;
+    // A question mark of the key is written `%3F`.
+    let (source, query) = source.split_once('?').unwrap_or((source, ""));
+    let is_version = query.starts_with("versionId=");
     let source = Location::parse(source.strip_prefix('/').unwrap_or(source))?;
-    if source.key.is_empty() || source.key.contains('?') {
+    if source.key.is_empty() || is_version == query.is_empty() {
         return None;
     }
-    Some(policies.reading(&source.bucket, &source.key))
+    Some(policies.reading(&source.bucket, &source.key, is_version))
 }
 
 /// Whether a parameter belongs to an operation instead of naming one, or to a signature.

@@ -16,6 +16,15 @@ impl Names for Known {
         (query_execution_id == "q-1").then(|| "athena-workflow-dev".to_owned())
     }
 
+    fn state_machine_of_token(&self, token: &str) -> Option<String> {
+        let machine = "arn:aws:states:us-east-1:000000000000:stateMachine:m";
+        match token {
+            "t-1" => Some(machine.to_owned()),
+            "t-2" => Some(format!("{machine}/items")),
+            _ => None,
+        }
+    }
+
     fn secret_arn(&self, id: &str) -> Option<String> {
         (id == "partner")
             .then(|| "arn:aws:secretsmanager:us-east-1:000000000000:secret:partner-AbCdEf".into())
@@ -26,11 +35,14 @@ impl Names for Known {
     }
 }
 
-fn access(request: axum::http::request::Builder, body: &Value) -> Result<Access, Unmapped> {
+fn policies() -> Policies {
     let stack = include_str!("../../../../infra/stacks/dev.json");
-    let policies = Policies::read(&serde_json::from_str(stack).unwrap()).unwrap();
+    Policies::read(&serde_json::from_str(stack).unwrap()).unwrap()
+}
+
+fn access(request: axum::http::request::Builder, body: &Value) -> Result<Access, Unmapped> {
     let (parts, ()) = request.body(()).unwrap().into_parts();
-    Access::of(&policies, &Known, &parts, body.to_string().as_bytes())
+    Access::of(&policies(), &Known, &parts, body.to_string().as_bytes())
 }
 
 /// A call as one line: action, resource, and the values of the request that matter.
@@ -95,11 +107,30 @@ fn requests_to_s3_need_what_the_operation_reads_and_writes() {
     );
     check_s3("DELETE /RESULTS/a/k", &[], &["s3:DeleteObject RESULTS/a/k"], None);
 
+    let version = "s3:GetObjectVersion RESULTS/a/k";
+    check_s3("GET /RESULTS/a/k?versionId=v", &[], &[version, DECRYPT], list);
+    check_s3("GET /RESULTS/a/k?partNumber=1&versionId=v", &[], &[version, DECRYPT], list);
+    check_s3("HEAD /RESULTS/a/k?versionId=v", &[], &[version], list);
+    let delete = "s3:DeleteObjectVersion RESULTS/a/k";
+    check_s3("DELETE /RESULTS/a/k?versionId=v", &[], &[delete], None);
+    check_s3("GET /RESULTS?versioning", &[], &["s3:GetBucketVersioning RESULTS"], None);
+    let with_prefix = Context::new().with(ConditionKey::Prefix, "a");
+    let versions = format!("s3:ListBucketVersions RESULTS {with_prefix:?}");
+    check_s3("GET /RESULTS?versions&prefix=a&version-id-marker=v", &[], &[&versions], None);
+
+    let if_match = [("if-match", "\"e\"")];
+    check_s3("PUT /RESULTS/a/k", &if_match, &[put, GENERATE, get], None);
+    check_s3("POST /RESULTS/a/k?uploadId=u", &if_match, &[put, DECRYPT, get], None);
+    check_s3("PUT /RESULTS/a/k", &[("if-none-match", "*")], &[put, GENERATE], None);
+
     let source = [("x-amz-copy-source", "RESULTS/b%20c")];
     let read = "s3:GetObject RESULTS/b c";
     check_s3("PUT /RESULTS/a/k", &source, &[put, GENERATE, read, DECRYPT], None);
     let part = "PUT /RESULTS/a/k?partNumber=1&uploadId=u";
     check_s3(part, &source, &[put, DECRYPT, read, DECRYPT], None);
+    let pinned = [("x-amz-copy-source", "RESULTS/b%20c%3F?versionId=v")];
+    let read = "s3:GetObjectVersion RESULTS/b c?";
+    check_s3(part, &pinned, &[put, DECRYPT, read, DECRYPT], None);
     check_s3(part, &[("x-amz-copy-source", "/o/k")], &[put, DECRYPT, "s3:GetObject o/k"], None);
 
     check_s3("HEAD /RESULTS", &[], &["s3:ListBucket RESULTS"], None);
@@ -142,6 +173,13 @@ fn requests_in_json_need_their_operation_on_what_the_body_names() {
         let body = json!({ "executionArn": execution });
         check_json(&format!("AWSStepFunctions.{operation}"), &body, &[&expected]);
     }
+    for (token, name) in [("t-1", "m"), ("t-2", "m/items"), ("t-9", "")] {
+        for operation in ["SendTaskSuccess", "SendTaskFailure", "SendTaskHeartbeat"] {
+            let expected = format!("states:{operation} arn:aws:states:stateMachine:{name}");
+            let body = json!({ "taskToken": token, "output": "{}" });
+            check_json(&format!("AWSStepFunctions.{operation}"), &body, &[&expected]);
+        }
+    }
     let get = "athena:GetQueryExecution arn:aws:athena:workgroup/DEV";
     check_json("AmazonAthena.GetQueryExecution", &json!({ "QueryExecutionId": "q-1" }), &[get]);
     let get = "athena:GetQueryExecution arn:aws:athena:workgroup/";
@@ -171,30 +209,27 @@ fn requests_in_json_need_their_operation_on_what_the_body_names() {
     check_json("AmazonSSM.GetParameters", &body, &[&expected[0], &expected[1]]);
 }
 
-#[track_caller]
-fn check_start(
-    group: Option<&str>,
-    location: Option<&str>,
-    catalog: &[&str],
-    group_name: &str,
-    results: &[String],
-) {
-    let start = format!("athena:StartQueryExecution arn:aws:athena:workgroup/{group_name}");
-    let mut expected = vec![start.as_str()];
-    expected.extend(catalog);
-    expected.extend(results.iter().map(String::as_str));
-    let body = json!({
-        "QueryString": "SELECT 1",
-        "QueryExecutionContext": { "Database": "tpch" },
-        "WorkGroup": group,
-        "ResultConfiguration": { "OutputLocation": location },
-    });
-    check_json("AmazonAthena.StartQueryExecution", &body, &expected);
+#[test]
+fn a_query_is_started_by_the_right_on_its_work_group_alone() {
+    for (group, name) in [(Some("athena-workflow-dev"), "DEV"), (None, "primary")] {
+        let body = json!({ "QueryString": "SELECT * FROM secret", "WorkGroup": group });
+        let start = format!("athena:StartQueryExecution arn:aws:athena:workgroup/{name}");
+        check_json("AmazonAthena.StartQueryExecution", &body, &[&start]);
+    }
 }
 
 #[test]
-fn a_query_needs_the_catalog_its_tables_and_the_place_of_its_result() {
-    let catalog = [
+fn a_query_that_runs_needs_the_catalog_its_tables_and_the_place_of_its_result() {
+    #[track_caller]
+    fn check(calls: &[Call], expected: &[&str]) {
+        let short =
+            |line: String| line.replace("us-east-1:000000000000:", "").replace(RESULTS, "RESULTS");
+        let found: Vec<String> = calls.iter().map(|call| short(line(call))).collect();
+        assert_eq!(found, expected);
+    }
+    let policies = policies();
+    let calls = athena::of_catalog(&policies, &Known, "SELECT 1", None, Some("tpch"));
+    let expected = [
         "athena:GetDataCatalog arn:aws:athena:datacatalog/AwsDataCatalog",
         "glue:GetDatabase arn:aws:glue:catalog",
         "glue:GetDatabase arn:aws:glue:database/default",
@@ -204,20 +239,21 @@ fn a_query_needs_the_catalog_its_tables_and_the_place_of_its_result() {
         "glue:GetTable arn:aws:glue:database/tpch",
         "glue:GetTable arn:aws:glue:table/tpch/region",
     ];
-    let results = |bucket: &str, prefix: &str| {
-        let of_bucket = ["GetBucketLocation", "ListBucket", "ListBucketMultipartUploads"]
-            .map(|operation| format!("s3:{operation} {bucket}"));
-        let of_object =
-            ["GetObject", "PutObject", "ListMultipartUploadParts", "AbortMultipartUpload"]
-                .map(|operation| format!("s3:{operation} {bucket}/{prefix}result.csv"));
-        of_bucket.into_iter().chain(of_object).collect::<Vec<_>>()
-    };
-    let mut enforced = results("RESULTS", "athena/");
-    enforced.extend(["kms:GenerateDataKey by S3".to_owned(), "kms:Decrypt by S3".to_owned()]);
-    let elsewhere = results("elsewhere", "a/");
-    check_start(Some("athena-workflow-dev"), Some("s3://x/"), &catalog, "DEV", &enforced);
-    check_start(None, Some("s3://elsewhere/a"), &catalog, "primary", &elsewhere);
-    check_start(Some("own"), None, &catalog, "own", &[]);
+    check(&calls, &expected);
+    let of_results = [
+        "s3:GetBucketLocation RESULTS",
+        "s3:ListBucket RESULTS",
+        "s3:ListBucketMultipartUploads RESULTS",
+        "s3:GetObject RESULTS/athena/q.csv",
+        "s3:PutObject RESULTS/athena/q.csv",
+        "s3:ListMultipartUploadParts RESULTS/athena/q.csv",
+        "s3:AbortMultipartUpload RESULTS/athena/q.csv",
+        "kms:GenerateDataKey by S3",
+        "kms:Decrypt by S3",
+    ];
+    check(&athena::of_results(&policies, RESULTS, "athena/q.csv"), &of_results);
+    let elsewhere = athena::of_results(&policies, "elsewhere", "q.csv");
+    assert_eq!(elsewhere.len(), of_results.len() - 2);
 }
 
 #[test]
@@ -247,8 +283,8 @@ fn what_a_request_needs_is_known_or_the_request_is_refused() {
         assert_eq!(access(builder, body), Err(Unmapped(expected.to_owned())));
     }
     let none = &Value::Null;
-    let signed = "GET /b/k?versionId=1&X-Amz-Signature=5ec7e7";
-    check(signed, None, none, "GET /b/k?versionId&X-Amz-Signature");
+    let signed = "GET /b/k?torrent=1&X-Amz-Signature=5ec7e7";
+    check(signed, None, none, "GET /b/k?torrent&X-Amz-Signature");
     for request in [
         "GET /",
         "GET //b/k",
@@ -269,7 +305,7 @@ fn what_a_request_needs_is_known_or_the_request_is_refused() {
         ("x-amz-tagging", "a=b"),
         ("x-amz-server-side-encryption", "AES256"),
         ("x-amz-grant-read", "x"),
-        ("x-amz-copy-source", "b/k?versionId=1"),
+        ("x-amz-copy-source", "b/k?partNumber=1"),
         ("x-amz-copy-source", "b"),
     ] {
         check("PUT /b/k", Some(header), none, "PUT /b/k");
@@ -277,9 +313,10 @@ fn what_a_request_needs_is_known_or_the_request_is_refused() {
     let target = |target| Some((TARGET, target));
     for (operation, body) in [
         ("AmazonAthena.DeleteWorkGroup", json!({ "WorkGroup": "w" })),
-        ("AmazonAthena.StartQueryExecution", json!({ "QueryString": 5 })),
+        ("AmazonAthena.StartQueryExecution", json!({ "WorkGroup": 5 })),
         ("AmazonAthena.GetQueryExecution", json!({})),
         ("AWSStepFunctions.StartExecution", json!({ "name": "n" })),
+        ("AWSStepFunctions.SendTaskSuccess", json!({ "output": "{}" })),
         ("AmazonSSM.GetParameters", json!({ "Names": [] })),
         ("secretsmanager.GetSecretValue", json!([])),
         ("nonsense", json!({})),
