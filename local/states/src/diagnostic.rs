@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Severity {
     /// `CreateStateMachine` refuses the definition.
     Error,
-    /// `CreateStateMachine` takes the definition as AWS does, but a run of it can not go well.
+    /// `CreateStateMachine` takes the definition as AWS does, but a run of it cannot go well.
     Warning,
 }
 

@@ -71,11 +71,11 @@ impl Config {
     }
 }
 
-/// Why a state machine can not be created or changed.
+/// Why a state machine cannot be created or changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionError {
-    /// The name is empty, too long or has a character that names can not have.
-    #[error("`{0}` can not be the name of a state machine")]
+    /// The name is empty, too long or has a character that names cannot have.
+    #[error("`{0}` cannot be the name of a state machine")]
     Name(String),
     /// The definition has faults.
     #[error("{}", list(.0))]
@@ -131,14 +131,14 @@ struct Executions {
     by_owner: HashMap<String, Vec<Arc<Execution>>>,
 }
 
-/// Why an execution can not be started.
+/// Why an execution cannot be started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
     /// There is no state machine with the ARN.
     #[error("the state machine `{0}` does not exist")]
     MachineMissing(String),
-    /// The name is empty, too long or has a character that names can not have.
-    #[error("`{0}` can not be the name of an execution")]
+    /// The name is empty, too long or has a character that names cannot have.
+    #[error("`{0}` cannot be the name of an execution")]
     Name(String),
     /// The input is not JSON.
     #[error("the input of the execution is not JSON: {0}")]
@@ -197,7 +197,7 @@ impl StepFunctions {
     ///
     /// # Errors
     ///
-    /// A name or definition that AWS would refuse or that the interpreter can not run.
+    /// A name or definition that AWS would refuse or that the interpreter cannot run.
     pub fn create_state_machine(
         &self,
         name: &str,

@@ -27,7 +27,7 @@ pub struct ObjectEntry {
     pub last_modified: Timestamp,
 }
 
-/// Why an object can not be read.
+/// Why an object cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
     /// There is no bucket of that name.

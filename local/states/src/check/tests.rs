@@ -204,7 +204,7 @@ fn faults_that_validators_miss_are_found() {
         "/States/Load/Assign/states",
         json!(1),
         "/States/Load/Assign/states",
-        "`states` is reserved and can not be assigned",
+        "`states` is reserved and cannot be assigned",
     );
     error(
         "/States/Load/Arguments/Payload",

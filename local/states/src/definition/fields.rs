@@ -218,11 +218,11 @@ fn variable_name_fault(name: &str) -> Option<String> {
     let mut characters = name.chars();
     let starts = characters.next().is_some_and(|first| first.is_alphabetic() || first == '_');
     if name == "states" {
-        return Some("`states` is reserved and can not be assigned".to_string());
+        return Some("`states` is reserved and cannot be assigned".to_string());
     }
     let is_identifier = starts && characters.all(|next| next.is_alphanumeric() || next == '_');
     (!is_identifier || name.chars().count() > 80)
-        .then(|| format!("`{name}` can not be the name of a variable"))
+        .then(|| format!("`{name}` cannot be the name of a variable"))
 }
 
 /// Reads JSON with expressions; what does not parse is reported at its place.

@@ -70,7 +70,7 @@ fn check_distributed(fields: &Fields<'_>, label: Option<&str>, both: bool) {
                 c.is_whitespace() || c.is_control() || "?*<>{}[]:;,\\|^~$#%&`\"/".contains(c)
             }))
     {
-        fields.error("Label", format!("`{label}` can not be a label"));
+        fields.error("Label", format!("`{label}` cannot be a label"));
     }
 }
 

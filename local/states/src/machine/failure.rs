@@ -43,8 +43,8 @@ impl Failure {
     /// A Task that was not heard of within its `HeartbeatSeconds`.
     ///
     /// AWS records it as `States.Timeout`. Its page "Handling errors in Step Functions workflows"
-    /// says that `States.HeartbeatTimeout` "is available inside the Catch and Retry fields", so
-    /// both names match.
+    /// says that `Catch` and `Retry` know the error as `States.HeartbeatTimeout`. Nobody recorded
+    /// which of the two matches there, so both do.
     pub(super) fn heartbeat_timeout() -> Self {
         Self { also_named: Some("States.HeartbeatTimeout"), ..Self::timeout() }
     }
@@ -128,7 +128,7 @@ impl Machine {
         self.value_refused(thread, previous, Some(error.location), &error.message)
     }
 
-    /// Records that a value a state was given can not be used.
+    /// Records that a value a state was given cannot be used.
     pub(super) fn value_refused(
         &mut self,
         thread: &mut Thread,

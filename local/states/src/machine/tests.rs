@@ -209,7 +209,7 @@ fn catchers_take_the_errors_they_name() {
 }
 
 #[test]
-fn a_runtime_error_can_not_be_caught_not_even_by_name() {
+fn a_runtime_error_cannot_be_caught_not_even_by_name() {
     let definition = machine(&json!({
         "A": {
             "Type": "Map",
@@ -314,7 +314,7 @@ fn waits_last_as_long_as_they_say() {
 }
 
 #[test]
-fn values_that_can_not_be_waited_for_are_refused() {
+fn values_that_cannot_be_waited_for_are_refused() {
     #[track_caller]
     fn check(field: &str, input: Value, message: &str) {
         let state = json!({"Type": "Wait", field: "{% $states.input %}", "End": true});
@@ -609,7 +609,7 @@ fn the_functions_that_aws_adds_are_there() {
 }
 
 #[test]
-fn a_result_that_is_too_large_can_be_caught_and_an_output_that_is_can_not() {
+fn a_result_that_is_too_large_can_be_caught_and_an_output_that_is_cannot() {
     let definition = |output: &str| {
         machine(&json!({
             "A": task(&json!({

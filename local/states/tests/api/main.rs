@@ -399,7 +399,7 @@ async fn a_state_machine_is_created_once_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn requests_that_can_not_be_served_are_refused_by_name() {
+async fn requests_that_cannot_be_served_are_refused_by_name() {
     let stack = Stack::start().await;
     let machine = stack.create("machine", &waiting()).await;
     let missing = format!("{machine}x");
