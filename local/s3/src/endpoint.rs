@@ -11,7 +11,6 @@
 //! - Nothing is encrypted, and no key is named. Under SSE-KMS entity tags are random, so that nobody
 //!   takes them for digests, and another one for each write of the same bytes.
 //! - Older versions never expire. MFA is not asked for when they are deleted.
-//! - `CopyObject` has no conditions on the object that it replaces.
 
 mod attributes;
 mod convert;

@@ -272,7 +272,9 @@ fn finish_deletion(
         remove(&layout.record(&entry.key))?;
     } else {
         layout.retire_record(&entry)?;
-        if layout.retire_body(&entry)? {
+        let kept = layout.retire_body(&entry)?;
+        layout.prune(&layout.body(&entry.key, entry.place));
+        if kept {
             history.insert(history.len() - 1, Past::Object(Arc::new(entry)));
         }
     }

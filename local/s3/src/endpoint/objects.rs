@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::HeaderMap;
-use axum::http::header::ETAG;
+use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use s3s::dto;
@@ -20,7 +20,7 @@ use super::convert::{
 use super::incoming::Incoming;
 use crate::body::{READ_BUFFER_BYTES, blocking, read, read_some};
 use crate::bucket::{Bucket, Deleted, NewObject};
-use crate::condition::{ReadConditions, Verdict};
+use crate::condition::{ReadConditions, Verdict, WriteCondition};
 use crate::digest::{Algorithm, Coverage};
 use crate::entry::Entry;
 use crate::error::Doing as _;
@@ -174,6 +174,7 @@ pub(super) async fn copy_object(
     store: &Store,
     request: S3Request<dto::CopyObjectInput>,
 ) -> S3Result<dto::CopyObjectOutput> {
+    let condition = copy_condition(&request.headers)?;
     let input = request.input;
     check_key(&input.key)?;
     let (source_bucket, source_key, version) = convert::source(&input.copy_source)?;
@@ -208,7 +209,7 @@ pub(super) async fn copy_object(
     };
     let headers = if new_headers { kept_headers!(input) } else { source.headers.clone() };
     let new = NewObject { tags, kms, ..NewObject::new(input.key, headers) };
-    let entry = blocking(move || copy(&bucket, &file, &source, new, named)).await?;
+    let entry = blocking(move || copy(&bucket, &file, &source, new, named, &condition)).await?;
     let mut result = dto::CopyObjectResult {
         e_tag: Some(convert::etag(&entry.etag)),
         last_modified: Some(entry.modified.into()),
@@ -225,6 +226,16 @@ pub(super) async fn copy_object(
     })
 }
 
+/// The condition on the object that a copy replaces, which the protocol's types lack.
+fn copy_condition(headers: &HeaderMap) -> S3Result<WriteCondition> {
+    let condition = |name: HeaderName| {
+        let header = headers.get(&name).map(|value: &HeaderValue| value.as_bytes());
+        let condition = header.map(dto::ETagCondition::parse_http_header).transpose();
+        condition.map_err(|e| s3_error!(e, InvalidArgument, "`{name}` is not an entity tag"))
+    };
+    convert::write_condition(condition(IF_MATCH)?, condition(IF_NONE_MATCH)?)
+}
+
 /// Copies a body. It is read only where the source's digests are not those of the copy.
 fn copy(
     bucket: &Arc<Bucket>,
@@ -232,6 +243,7 @@ fn copy(
     source: &Entry,
     mut new: NewObject,
     named: Option<Algorithm>,
+    condition: &WriteCondition,
 ) -> Result<Arc<Entry>, StoreError> {
     if source.size_bytes > REQUEST_BYTES_MAX {
         return Err(StoreError::InvalidRequest {
@@ -256,7 +268,7 @@ fn copy(
     };
     let mut staged = staged.doing("creating a file in", folder)?;
     staged.append(file, 0..source.size_bytes).doing("copying to", staged.path())?;
-    bucket.commit(new, staged, &crate::condition::WriteCondition::Always)
+    bucket.commit(new, staged, condition)
 }
 
 pub(super) async fn delete_object(

@@ -225,6 +225,26 @@ async fn a_delete_marker_counts_as_no_object() {
     check(&client.put_if("/versions/k", "if-none-match", &etag, b"x").await, 501, "NotImplemented");
 }
 
+/// `test_copy_object_if_none_match_versioned_bucket`, `test_copy_object_if_match_versioned_bucket`
+#[tokio::test]
+async fn a_copy_replaces_an_object_on_a_condition() {
+    let endpoint = endpoint().await;
+    let client = &endpoint.client;
+    client.put("/versions/source", &[], b"source").await;
+    let copy = async |name: &str, value: &str| {
+        let headers = [("x-amz-copy-source", "versions/source"), (name, value)];
+        client.put("/versions/k", &headers, b"").await
+    };
+    let etag = client.put("/versions/k", &[], b"old").await.header("etag").to_owned();
+    check(&copy("if-none-match", "*").await, 412, "PreconditionFailed");
+    check(&copy("if-match", "\"other\"").await, 412, "PreconditionFailed");
+    check(&copy("if-match", "*").await, 501, "NotImplemented");
+    check(&copy("if-match", &etag).await, 200, "");
+    client.delete("/versions/k").await;
+    check(&copy("if-match", &etag).await, 404, "NoSuchKey");
+    check(&copy("if-none-match", "*").await, 200, "");
+}
+
 #[tokio::test]
 async fn under_kms_the_same_bytes_have_another_tag_each_time() {
     let endpoint = endpoint().await;
