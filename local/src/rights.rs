@@ -12,6 +12,9 @@ use local_states::{ObjectEntry, ObjectError, Objects, Roles, StepFunctions};
 
 use crate::objects::StoredObjects;
 
+#[cfg(test)]
+mod tests;
+
 /// What only the services know.
 pub(crate) struct Services {
     pub(crate) athena: Athena,
@@ -70,19 +73,38 @@ impl Access for QueryRights {
 }
 
 /// The one state machine and the children of its distributed maps, with the rights of their role.
-///
-/// The role is taken once for each ARN that acts: the trust policy is asked about `…:NAME` when the
-/// stack starts, and about `…:NAME/LABEL` when the first child of that map runs.
 #[derive(Clone)]
 pub(crate) struct StateMachineRole {
-    guard: Guard,
-    role_arn: String,
+    keys: Arc<RoleKeys>,
     /// The key of the state machine itself, which reads the items of its maps.
     key: AccessKey,
-    /// The keys of all that have acted, by the ARN of the state machine.
-    keys: Arc<Mutex<BTreeMap<String, AccessKey>>>,
     region: String,
     objects: StoredObjects,
+}
+
+/// The keys of one role, one for each state machine that acts in it.
+///
+/// The trust policy is asked about `…:NAME` when the stack starts, and about `…:NAME/LABEL` when the
+/// first child of that map runs.
+struct RoleKeys {
+    guard: Guard,
+    role_arn: String,
+    /// By the ARN of the state machine.
+    keys: Mutex<BTreeMap<String, AccessKey>>,
+}
+
+impl RoleKeys {
+    /// Returns the key with which a state machine acts. A refusal is not kept: the next call asks
+    /// again.
+    fn key_of(&self, state_machine_arn: &str) -> Result<AccessKey, Refusal> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = keys.get(state_machine_arn) {
+            return Ok(key.clone());
+        }
+        let key = self.guard.assume(Assumer::StateMachine(state_machine_arn), &self.role_arn)?;
+        keys.insert(state_machine_arn.to_owned(), key.clone());
+        Ok(key)
+    }
 }
 
 impl StateMachineRole {
@@ -94,37 +116,25 @@ impl StateMachineRole {
         region: &str,
         objects: StoredObjects,
     ) -> Result<Self, Refusal> {
-        let key = guard.assume(Assumer::StateMachine(state_machine_arn), role_arn)?;
-        let keys = BTreeMap::from([(state_machine_arn.to_owned(), key.clone())]);
-        Ok(Self {
+        let keys = RoleKeys {
             guard: guard.clone(),
             role_arn: role_arn.to_owned(),
-            key,
-            keys: Arc::new(Mutex::new(keys)),
-            region: region.to_owned(),
-            objects,
-        })
+            keys: Mutex::default(),
+        };
+        let key = keys.key_of(state_machine_arn)?;
+        Ok(Self { keys: Arc::new(keys), key, region: region.to_owned(), objects })
     }
 
-    /// The key with which a state machine acts. A refusal is not kept, so each call asks anew.
     fn key_of(&self, role_arn: &str, state_machine_arn: &str) -> Result<AccessKey, String> {
-        if role_arn != self.role_arn {
+        if role_arn != self.keys.role_arn {
             return Err(format!("nobody has taken the role {role_arn}"));
         }
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = keys.get(state_machine_arn) {
-            return Ok(key.clone());
-        }
-        let key = self
-            .guard
-            .assume(Assumer::StateMachine(state_machine_arn), role_arn)
-            .map_err(|refusal| format!("{refusal} (for {state_machine_arn})"))?;
-        keys.insert(state_machine_arn.to_owned(), key.clone());
-        Ok(key)
+        let key = self.keys.key_of(state_machine_arn);
+        key.map_err(|refusal| format!("{refusal} (for {state_machine_arn})"))
     }
 
     fn check_all(&self, calls: &[Call]) -> Result<(), ObjectError> {
-        let checked = self.guard.authorize(&self.key.id, calls);
+        let checked = self.keys.guard.authorize(&self.key.id, calls);
         checked.map_err(|refusal| ObjectError::Unavailable(refusal.to_string()))
     }
 }
@@ -148,14 +158,14 @@ impl Roles for StateMachineRole {
     ) -> Result<(), String> {
         let key = self.key_of(role_arn, state_machine_arn)?;
         let calls = [Call::new(action, resource)];
-        self.guard.authorize(&key.id, &calls).map_err(|refusal| refusal.to_string())
+        self.keys.guard.authorize(&key.id, &calls).map_err(|refusal| refusal.to_string())
     }
 }
 
 #[async_trait]
 impl Objects for StateMachineRole {
     async fn get(&self, bucket: &str, key: &str) -> Result<Bytes, ObjectError> {
-        self.check_all(&self.guard.reading(bucket, key))?;
+        self.check_all(&self.keys.guard.reading(bucket, key))?;
         self.objects.get(bucket, key).await
     }
 
