@@ -80,7 +80,7 @@ export function workflowFunctions(
       timeoutSeconds: 300,
       grants: [
         ...grants.readPinned("Queries", queries, "*"),
-        ...grants.read("Claim", results, "*/run.json"),
+        ...grants.read("Plan", results, "*/run.json", "*/plan.json"),
         grants.write("Plan", results, "*/run.json", "*/plan.json"),
         encrypt,
       ],

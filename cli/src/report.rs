@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{BinaryBytes, HumanCount};
 use job::{
     error::Chain,
-    record::{Failure, QueryRecord, QueryState},
+    record::{Failure, QuerySummary, QueryState},
     view::{RunState, RunView},
 };
 use serde::Serialize as _;
@@ -132,7 +132,7 @@ pub fn failure(outcome: &Outcome) -> String {
 
 /// Athena's words for every query that failed, and how many were cancelled for that.
 fn failed_queries(view: &RunView) -> Vec<String> {
-    let line = |query: &QueryRecord| {
+    let line = |query: &QuerySummary| {
         let Failure { error, cause, .. } = query.failure.as_ref()?;
         let failed = query.state != QueryState::Cancelled;
         failed.then(|| format!("query {}: {error}\n{}", query.name, indented(cause)))

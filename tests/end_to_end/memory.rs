@@ -48,10 +48,10 @@ async fn zip_folder(scenario: &Scenario) {
 #[ignore = "takes minutes and 15 GB of disk; scripts/memory runs it"]
 async fn memory_does_not_grow_with_the_result() {
     let mut taken = Vec::new();
-    eprintln!("{:>14} {:>22} {:>24}", "bytes of CSV", "execute-single-query", "zip-s3-folder");
+    eprintln!("{:>14} {:>22} {:>24}", "bytes of CSV", "WriteResult", "zip-s3-folder");
     for megabytes in [100, 1_000, 4_000] {
         let (scenario, size_bytes) = run(megabytes).await;
-        let execute = memory_mb(&scenario, "execute-single-query");
+        let execute = memory_mb(&scenario, "execute-single-query-result");
         let assembly = memory_mb(&scenario, "zip-s3-folder");
         eprintln!("{size_bytes:>14} {execute:>19} MB {assembly:>10} MB (assembly)");
         taken.push(execute);

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use end_to_end::{RESULTS_BUCKET, Scenario, WORK_GROUP, dev_with, wait_for_queries};
+use end_to_end::{RESULTS_BUCKET, Scenario, WORK_GROUP, dev_with};
 use job::{
-    record::{Manifest, QueryRecord, QueryState},
+    record::{Manifest, QueryState, QuerySummary},
     view::{RunState, RunView},
 };
 use local::{InjectedFailure, Refusal, WorkGroup};
@@ -31,7 +31,7 @@ async fn document<T: serde::de::DeserializeOwned>(
 }
 
 /// State and attempts of every query, by its name.
-fn states(queries: &[QueryRecord]) -> BTreeMap<&str, (QueryState, u32)> {
+fn states(queries: &[QuerySummary]) -> BTreeMap<&str, (QueryState, u32)> {
     queries.iter().map(|query| (query.name.as_str(), (query.state, query.attempts))).collect()
 }
 
@@ -54,18 +54,17 @@ async fn two_hundred_queries_run_once_each_although_every_third_start_is_refused
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_query_that_outlasts_a_call_is_waited_for_by_the_state_machine() {
-    let scenario = Scenario::start_with(|config| wait_for_queries(config, 1)).await;
+async fn a_query_that_outlasts_a_call_is_waited_for_by_its_event() {
+    let scenario = Scenario::start().await;
     scenario.put_query("slow", "SELECT 1 AS x").await;
     let faults = scenario.stack().athena().faults();
-    faults.delay_queries(Duration::from_secs(3));
+    faults.delay_queries(Duration::from_secs(4));
     // RUNNING goes back to QUEUED on the way.
     faults.requeue_next_queries(1);
     let view = scenario.run(&scenario.job(&["slow"])).await.unwrap();
     assert_eq!((view.status, view.failure.clone()), (RunState::Succeeded, None));
     assert_eq!(states(&view.queries), [("slow", (QueryState::Succeeded, 1))].into());
-    let calls = scenario.usage("execute-single-query").invocations;
-    assert!(calls >= 2, "{calls}");
+    assert_eq!(scenario.usage("execute-single-query").invocations, 1);
     scenario.end().await;
 }
 
@@ -232,7 +231,7 @@ async fn a_work_group_that_enforces_nothing_leaves_the_place_of_the_results_to_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_that_comes_after_its_run_was_stopped_cancels_its_query() {
+async fn a_call_that_comes_after_its_run_has_ended_starts_no_query() {
     let scenario = Scenario::start().await;
     scenario.put_query("a", "SELECT 1 AS x").await;
     let load = Scenario::load("r1", scenario.job(&["a"]));
@@ -240,16 +239,13 @@ async fn a_call_that_comes_after_its_run_was_stopped_cancels_its_query() {
     let stop = json!({ "action": "stop", "run": loaded["run"] });
     let stopped = scenario.invoke("results-gatherer", &stop).await;
     assert_eq!(stopped, json!({ "cancelled": 0, "failure": null }));
-    scenario.stack().athena().faults().delay_queries(Duration::from_mins(10));
-    let task = json!({ "run": loaded["run"], "query": loaded["queries"][0] });
+    let task = Scenario::run_query(&loaded, 0);
     let answer = scenario.invoke("execute-single-query", &task).await;
-    assert_eq!(answer["errorType"], "Query.Cancelled");
+    assert_eq!(answer["errorType"], "Run.Ended");
     let key = "athena-results/r1/results/a.json";
-    let record = scenario.stack().store().get(RESULTS_BUCKET, key).await.unwrap();
-    let record: QueryRecord = serde_json::from_slice(&record).unwrap();
-    assert_eq!(record.state, QueryState::Cancelled);
-    let id = json!({ "QueryExecutionId": record.query_execution_id });
-    let execution = scenario.athena("GetQueryExecution", &id).await;
-    assert_eq!(execution["QueryExecution"]["Status"]["State"], "CANCELLED");
+    let record = scenario.stack().store().get(RESULTS_BUCKET, key).await;
+    assert!(record.is_err(), "a run that has ended is left as it is");
+    let all = scenario.athena("ListQueryExecutions", &json!({ "WorkGroup": WORK_GROUP })).await;
+    assert_eq!(all["QueryExecutionIds"], json!([]));
     scenario.end().await;
 }

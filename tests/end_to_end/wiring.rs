@@ -158,11 +158,11 @@ async fn a_placeholder_that_is_left_fails_the_state_that_uses_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_time_out_that_is_too_short_ends_the_function() {
     let scenario = start(|resources| {
-        // A call waits for its query for 6 seconds.
         function(resources, "execute-single-query")["inputs"]["timeout"] = json!(1);
     })
     .await;
-    scenario.stack().athena().faults().delay_queries(std::time::Duration::from_mins(10));
+    let faults = scenario.stack().athena().faults();
+    faults.hold_starts(|_| true, std::time::Duration::from_secs(20));
     let cause = "Task timed out after 1.00 seconds";
     check_failure(scenario, "RunQueries", "Sandbox.Timedout", cause).await;
 }

@@ -8,10 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use job::view::{ProblemDetails, RunView, StartedRun};
 use local::{Deployment, Guard, Stack, StackConfig, Usage};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
@@ -185,10 +187,52 @@ impl Scenario {
         })
     }
 
-    /// What the workflow gives to query-loader for a run of `job`.
+    /// The event of LoadQueries for a run of `job`.
     pub fn load(run_id: &str, mut job: Value) -> Value {
         job["work_group"] = json!(WORK_GROUP);
-        json!({ "run_id": run_id, "started_at": "2026-01-31T12:00:00Z", "job": job })
+        json!({
+            "run_id": run_id, "execution": execution(run_id),
+            "started_at": "2026-01-31T12:00:00Z", "job": job,
+        })
+    }
+
+    /// The event of RunQuery for a query of a run that is `loaded`. Nothing waits for its token.
+    pub fn run_query(loaded: &Value, index: usize) -> Value {
+        let run = &loaded["run"];
+        let token = closed_token(run["execution"]["arn"].as_str().expect("a run is of an execution"));
+        json!({
+            "action": "run_query", "run": run, "query": loaded["queries"][index],
+            "wait": { "token": token, "retry_count": 0 },
+        })
+    }
+
+    /// The event of WriteResult for a query of a run that is `loaded`.
+    pub fn write_result(loaded: &Value, index: usize) -> Value {
+        json!({
+            "action": "write_result", "run": loaded["run"], "query": loaded["queries"][index],
+        })
+    }
+
+    /// Runs a query of a run that is `loaded` up to its end in Athena, without an event.
+    pub async fn run_to_end(&self, loaded: &Value, index: usize) {
+        let query = loaded["queries"][index]["name"].as_str().expect("a query has a name");
+        loop {
+            let answer = self.invoke("execute-single-query", &Self::run_query(loaded, index)).await;
+            assert_eq!(answer, json!({}), "{query}");
+            let record = self.record(loaded, query).await;
+            if record["state"] != "RUNNING" {
+                return;
+            }
+        }
+    }
+
+    /// The record of a query of a run that is `loaded`.
+    pub async fn record(&self, loaded: &Value, query: &str) -> Value {
+        let run = &loaded["run"];
+        let text = |field: &str| run[field].as_str().expect("a run has it").to_owned();
+        let key = format!("{}{}/results/{query}.json", text("output_prefix"), text("run_id"));
+        let bytes = self.stack.store().get(RESULTS_BUCKET, &key).await;
+        serde_json::from_slice(&bytes.expect("the record is there")).expect("a record is JSON")
     }
 
     /// Sends a job and waits for the end of its run.
@@ -238,11 +282,23 @@ impl Scenario {
     }
 }
 
-/// Has one call of execute-single-query wait so long for its query.
-pub fn wait_for_queries(config: &mut StackConfig, seconds: u32) {
-    let function = config.deployment.function_mut("execute-single-query");
-    let environment = &mut function.expect("the function is deployed").environment;
-    environment.insert("QUERY_WAIT_SECONDS".to_owned(), seconds.to_string());
+/// The execution of a run whose functions a test calls itself.
+pub fn execution(run_id: &str) -> Value {
+    json!({
+        "arn": format!("arn:aws:states:us-east-1:000000000000:execution:athena-workflow-dev:{run_id}"),
+        "started_at": "2026-01-31T12:00:00Z",
+    })
+}
+
+/// A task token of the execution as the stack's Step Functions gives them out, for which nothing
+/// waits: version, checksum, nonce and ARN.
+fn closed_token(execution_arn: &str) -> String {
+    let mut body = vec![0; 16];
+    body.extend_from_slice(execution_arn.as_bytes());
+    let mut token = vec![1];
+    token.extend_from_slice(&Sha256::digest(&body)[..8]);
+    token.extend_from_slice(&body);
+    URL_SAFE_NO_PAD.encode(token)
 }
 
 /// The directory with the binaries of the functions and of the command.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use indicatif::{BinaryBytes, HumanCount};
 use job::{
-    record::{QueryRecord, QueryState},
+    record::{QuerySummary, QueryState},
     view::{RunState, RunView},
 };
 
@@ -70,7 +70,7 @@ pub fn changed<'a>(old: &'a [Step], new: &'a [Step]) -> impl Iterator<Item = &'a
     })
 }
 
-fn query(record: &QueryRecord) -> Step {
+fn query(record: &QuerySummary) -> Step {
     let (state, word) = match record.state {
         QueryState::Queued => (StepState::Waiting, "QUEUED"),
         QueryState::Running => (StepState::Running, "RUNNING"),

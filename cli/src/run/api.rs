@@ -113,7 +113,11 @@ fn refuses_a_job(status: StatusCode) -> bool {
 mod tests {
     use std::{
         collections::VecDeque,
-        sync::{Arc, Mutex},
+        process::Command,
+        sync::{
+            Arc, Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
     };
 
     use axum::{Router, http::StatusCode, routing::any};
@@ -146,6 +150,38 @@ mod tests {
                 "csv": null, "failure": null,
             }],
         })
+    }
+
+    #[tokio::test]
+    #[ignore = "`no_proxy_comes_between` runs it in an environment of its own"]
+    async fn runs_in_an_environment_with_a_proxy() {
+        let api = endpoint([(202, json!({ "run_id": "r1" }))]).await;
+        assert_eq!(api.start(&json!({})).await.unwrap().as_str(), "r1");
+    }
+
+    #[test]
+    fn no_proxy_comes_between() {
+        let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", proxy.local_addr().unwrap());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        // A connection is counted, and closed without an answer.
+        std::thread::spawn(move || {
+            for _ in proxy.incoming() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let test = "run::api::tests::runs_in_an_environment_with_a_proxy";
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", test])
+            .envs(["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].map(|name| (name, &url)))
+            .env_remove("NO_PROXY")
+            .env_remove("no_proxy")
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(asked.load(Ordering::Relaxed), 0, "{printed}");
+        assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
     }
 
     #[tokio::test]
