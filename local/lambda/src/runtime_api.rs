@@ -251,7 +251,8 @@ mod tests {
     async fn delivered() -> (RuntimeApi, Client, String) {
         let mut runtime_api = RuntimeApi::open().await.expect("a port is free");
         let address = format!("http://{}/2018-06-01/runtime", runtime_api.address);
-        let next = tokio::spawn(reqwest::get(format!("{address}/invocation/next")));
+        let client = Client::builder().no_proxy().build().expect("a client can be made");
+        let next = tokio::spawn(client.get(format!("{address}/invocation/next")).send());
         let Some(RuntimeCall::Next(sender)) = runtime_api.calls.recv().await else {
             panic!("the process asks for an invocation");
         };
@@ -276,7 +277,7 @@ mod tests {
             ["r-1", "1584039838390", arn, "Root=1-0;Parent=0;Sampled=0", "d-1"].map(Some);
         assert_eq!((response.status().as_u16(), headers), (200, expected));
         assert_eq!(response.text().await.expect("the payload"), "{\"a\":1}");
-        (runtime_api, Client::new(), address)
+        (runtime_api, client, address)
     }
 
     #[track_caller]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use local_lambda::{HttpApi, Route, http_api_router};
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
+use crate::invoke_api::client;
 use crate::{Stack, example, function, serve};
 
 const ROUTES: [&str; 6] = [
@@ -38,11 +39,11 @@ impl Api {
     }
 
     fn get(&self, path: &str) -> RequestBuilder {
-        Client::new().get(format!("{}{path}", self.address))
+        client().get(format!("{}{path}", self.address))
     }
 
     fn post(&self, path: &str) -> RequestBuilder {
-        Client::new().post(format!("{}{path}", self.address))
+        client().post(format!("{}{path}", self.address))
     }
 }
 
@@ -92,7 +93,7 @@ async fn a_function_sees_the_request_as_it_was_sent() {
     )
     .await;
     check_seen(
-        Client::new()
+        client()
             .patch(format!("{}/rest/a/b", api.address))
             .header("content-type", "application/x-www-form-urlencoded")
             .body("x=1&y=é"),

@@ -24,12 +24,17 @@ impl Api {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        Client::new().request(method, format!("{}/2015-03-31/functions{path}", self.address))
+        client().request(method, format!("{}/2015-03-31/functions{path}", self.address))
     }
 
     fn invoke(&self, path: &str, body: impl Into<String>) -> RequestBuilder {
         self.request(Method::POST, path).body(body.into())
     }
+}
+
+/// A client that no proxy of the environment comes between.
+pub(crate) fn client() -> Client {
+    Client::builder().no_proxy().build().expect("a client can be made")
 }
 
 async fn answer(request: RequestBuilder) -> Answer {
