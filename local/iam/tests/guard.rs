@@ -188,8 +188,8 @@ async fn who_may_not_list_a_bucket_is_not_told_that_an_object_is_missing() {
 async fn a_managed_policy_counts_where_it_is_attached() {
     let mut stack = stack();
     let name = "athena-workflow-dev-query-loader";
-    let own = &mut stack["resources"]["aws:iam/rolePolicy:RolePolicy"][name]["inputs"]["policy"];
-    let moved = std::mem::replace(own, json!({ "Version": "2012-10-17", "Statement": [] }));
+    let inline = stack["resources"]["aws:iam/rolePolicy:RolePolicy"].as_object_mut().unwrap();
+    let moved = inline.remove(name).unwrap()["inputs"]["policy"].take();
     let arn = "arn:aws:iam::000000000000:policy/loader-1";
     stack["resources"]["aws:iam/policy:Policy"] = json!({
         "loader-1": { "inputs": { "policy": moved }, "outputs": { "arn": arn } },
