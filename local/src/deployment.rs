@@ -145,6 +145,7 @@ struct Document {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the names are those of the stack's outputs")]
 struct StackOutputs {
     queries_bucket: String,
     results_bucket: String,

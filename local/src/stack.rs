@@ -1,43 +1,35 @@
 //! The stack: started, looked at, stopped.
 
+mod aws;
+
 use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use axum::{Router, extract::Request, response::Response, serve::ListenerExt as _};
 use jiff::Timestamp;
 use local_athena::Athena;
-use local_events::{Bus, BusConfig};
+use local_events::Bus;
 use local_iam::{AccessKey, Assumer, Call, Guard, Refusal};
 use local_lambda::{HttpApi, HttpApiError, Lambda, Route};
 use local_s3::{Credentials, Store, StoreError};
 use local_scheduler::{Firing, Schedule, Scheduler};
 use local_secrets::SecretStores;
 use local_sftp::Server;
-use local_states::{StartError, StatusListener, StepFunctions};
+use local_states::{StartError, StepFunctions};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tower::ServiceExt as _;
 
-use crate::{
-    Deployment, ShareFileConfig, StackConfig, deployment,
-    events::{Announcer, RuleTargets, listeners},
-    objects::StoredObjects,
-    overlay,
-    rights::{QueryRights, Services, StateMachineRole},
-};
+use crate::{Deployment, ShareFileConfig, StackConfig, deployment};
+use aws::AwsServices;
 
 /// The one access key of the stack, and its secret.
 const ACCESS_KEY: (&str, &str) = ("test", "test");
-
-/// Events that are handed to one function at one time. The function's own queue is behind that.
-const CONCURRENT_DELIVERIES_MAX: usize = 4;
-/// The pause before an event is handed over again, as EventBridge begins.
-const DELIVERY_RETRY_WAIT: Duration = Duration::from_secs(1);
 
 /// Why the stack did not start.
 #[derive(Debug, thiserror::Error)]
@@ -154,73 +146,20 @@ impl Stack {
         let aws = url(&aws_listener);
         let api = url(&api_listener);
 
-        let Deployment { account, region, .. } = &config.deployment;
         let store = Store::open(&objects_dir).await?;
         for bucket in &config.deployment.buckets {
             store.create_bucket_with(&bucket.name, bucket.settings).await?;
         }
-        let objects = StoredObjects(store.clone());
-        let announcer = Arc::new(Announcer::new(account, region));
-        let (state_listener, status_listener) = listeners(&announcer);
-        let query_rights = Arc::new(QueryRights::default());
-        let athena = Athena::new(local_athena::Config {
-            account: account.clone(),
-            region: region.clone(),
-            data_dir: config.data_dir,
-            results: Arc::new(objects.clone()),
-            work_groups: config.deployment.work_groups.clone(),
-            concurrent_queries_max: config.concurrent_queries_max,
-            access: Some(Arc::<QueryRights>::clone(&query_rights)),
-            listener: Some(state_listener),
-        });
-        let secrets = SecretStores::new(&local_secrets::Config {
-            account: account.clone(),
-            region: region.clone(),
-        });
-        let known_step_functions = Arc::new(OnceLock::new());
-        let services = Services {
-            athena: athena.clone(),
-            secrets: secrets.clone(),
-            step_functions: Arc::clone(&known_step_functions),
-        };
-        let guard = Arc::new(guard(&config.deployment, services));
-        query_rights.connect(&guard);
-        let (functions, keys) = overlay::functions(
-            &config.deployment,
-            &config.functions_dir,
-            &aws,
-            &config.log_filter,
-            &guard,
-        )?;
-        let lambda = Lambda::new(local_lambda::Config {
-            account: account.clone(),
-            region: region.clone(),
-            log_dir: Some(log_dir),
-            processes_max: config.processes_max,
-            speed: config.speed,
-            ..local_lambda::Config::new(functions)
-        })?;
-        let events = Bus::new(BusConfig {
-            rules: config.deployment.rules.clone(),
-            targets: Arc::new(RuleTargets {
-                lambda: lambda.clone(),
-                guard: Arc::downgrade(&guard),
-            }),
-            concurrency_max: CONCURRENT_DELIVERIES_MAX,
-            retry_wait: DELIVERY_RETRY_WAIT,
-            faults: config.event_faults,
-        });
-        announcer.connect(events.clone());
-        let (step_functions, state_machine_arn) = step_functions(
-            &config.deployment,
-            &guard,
-            &aws,
-            objects,
-            (config.speed, status_listener),
-        )?;
-        let step_functions = Arc::new(step_functions);
-        let is_new = known_step_functions.set(Arc::downgrade(&step_functions)).is_ok();
-        debug_assert!(is_new, "a stack has one Step Functions");
+        let AwsServices {
+            athena,
+            secrets,
+            guard,
+            lambda,
+            function_keys,
+            events,
+            step_functions,
+            state_machine_arn,
+        } = AwsServices::connect(&config, &store, &aws, log_dir)?;
         let schedule_keys = schedule_keys(&config.deployment.schedules, &guard)?;
         let http_api = http_api(&config.deployment.api, &lambda, &guard)?;
         let sharefile = match config.sharefile {
@@ -238,8 +177,14 @@ impl Stack {
         })
         .await?;
 
-        let gateway =
-            guard.protect(gateway(&athena, &step_functions, &secrets, &lambda, &store, &keys));
+        let gateway = guard.protect(gateway(
+            &athena,
+            &step_functions,
+            &secrets,
+            &lambda,
+            &store,
+            &function_keys,
+        ));
         let servers = vec![
             tokio::spawn(serve(aws_listener, gateway)),
             tokio::spawn(serve(api_listener, http_api)),
@@ -371,37 +316,6 @@ impl Stack {
 /// A scheduler that a panic elsewhere has not made useless: nothing it does breaks off half way.
 fn lock(scheduler: &Mutex<Scheduler>) -> MutexGuard<'_, Scheduler> {
     scheduler.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The deployed policies, enforced on everybody but the developer.
-fn guard(deployment: &Deployment, services: Services) -> Guard {
-    let (developer, _) = ACCESS_KEY;
-    Guard::new(deployment.policies.clone(), Arc::new(services), [developer.to_owned()])
-}
-
-/// Step Functions with the state machine, which acts in its role; and the state machine's ARN.
-fn step_functions(
-    deployment: &Deployment,
-    guard: &Guard,
-    aws: &str,
-    objects: StoredObjects,
-    (speed, status_listener): (f64, Arc<dyn StatusListener>),
-) -> Result<(StepFunctions, String), StackError> {
-    let deployment::StateMachine { name, arn, role_arn, definition } = &deployment.state_machine;
-    let role = StateMachineRole::assume(guard, arn, role_arn, &deployment.region, objects)?;
-    let step_functions = StepFunctions::new(local_states::Config {
-        speed,
-        status_listener: Some(status_listener),
-        ..local_states::Config::new(
-            &deployment.account,
-            &deployment.region,
-            aws,
-            Arc::new(role.clone()),
-            Arc::new(role),
-        )
-    });
-    let arn = step_functions.create_state_machine(name, definition, role_arn)?;
-    Ok((step_functions, arn))
 }
 
 /// Takes the role of each schedule, as EventBridge Scheduler does to see that it can.

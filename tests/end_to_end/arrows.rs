@@ -37,6 +37,7 @@ fn the_crates_depend_on_each_other_as_the_plan_says() {
     ];
     let local = [
         "local-athena",
+        "local-events",
         "local-iam",
         "local-lambda",
         "local-s3",

@@ -1,7 +1,7 @@
 //! Event patterns: which events a rule is for.
 //!
 //! An event is flattened into fields: `detail.state.name` and a scalar. A pattern is a list of
-//! alternatives, each a conjunction of fields. `AWS`'s own matcher works on such fields, too, which
+//! alternatives, each a conjunction of fields. AWS's own matcher works on such fields, too, which
 //! is visible from outside: `{"a.b": […]}` and `{"a": {"b": […]}}` are one pattern, a field counts as
 //! missing if it is an empty array, and fields of one match come from one element of an array
 //! ([event patterns](https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html)).

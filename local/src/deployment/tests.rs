@@ -117,8 +117,7 @@ fn two_functions_of_one_package_are_told_apart_by_their_names() {
     assert_eq!(deployment.function("query-loade"), None);
 }
 
-/// What is settled about the functions, the buckets and the bus by resources of their own counts
-/// only where they are.
+/// Versions and keys are resources of their own.
 #[test]
 fn a_bucket_without_settings_has_no_versions_and_no_key() {
     let mut document = dev();
@@ -188,7 +187,7 @@ fn check_property(kind: &str, end: &str, pointer: &str, value: Value, expected: 
 }
 
 #[test]
-fn a_rule_that_can_not_run_here_is_a_fault() {
+fn a_rule_that_cannot_run_here_is_a_fault() {
     let rule = "aws:cloudwatch/eventRule:EventRule";
     let check_rule = |pointer: &str, value: Value, expected: &str| {
         check_property(rule, "-query-ended", pointer, value, expected);
