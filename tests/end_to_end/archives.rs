@@ -134,7 +134,8 @@ async fn any_folder_becomes_an_archive() {
     }
     for zip_level in [0, 6] {
         let first = zip_folder(&scenario, zip_level).await;
-        assert_eq!(zip_folder(&scenario, zip_level).await, first, "twice the same bytes");
+        let second = zip_folder(&scenario, zip_level).await;
+        assert_eq!(second["file"]["sha256"], first["file"]["sha256"], "twice the same bytes");
         assert_eq!(first["members"], 3, "{first}");
         let path = scenario.partner().join("all.zip");
         let bytes = store.get(RESULTS_BUCKET, "plain/all.zip").await.unwrap();

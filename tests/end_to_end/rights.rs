@@ -45,7 +45,7 @@ async fn a_statement_that_is_missing_fails_the_run_and_is_named() {
     let load = ("LoadQueries", "Storage.Denied");
     check("query-loader", "ReadQueries", load, "s3:GetObject").await;
     check("query-loader", "WritePlan", load, "s3:PutObject").await;
-    check("query-loader", "EncryptInS3", load, "kms:Decrypt").await;
+    check("query-loader", "EncryptInS3", load, "kms:GenerateDataKey").await;
     let run = ("RunQueries", "Query.Denied");
     check("execute-single-query", "RunQueries", run, "athena:StartQueryExecution").await;
     // What a query lacks while it runs fails the query, as on AWS.

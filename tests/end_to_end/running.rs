@@ -209,8 +209,12 @@ async fn a_work_group_that_enforces_nothing_leaves_the_place_of_the_results_to_t
             let role = "athena-workflow-dev-execute-single-query";
             let policy = &mut resources["aws:iam/rolePolicy:RolePolicy"][role]["inputs"]["policy"];
             let statements = policy["Statement"].as_array_mut().unwrap().iter_mut();
-            for statement in statements.filter(|statement| statement["Sid"] == "RunQueries") {
-                let arn = "arn:aws:athena:us-east-1:000000000000:workgroup/partners";
+            for statement in statements {
+                let arn = match statement["Sid"].as_str().unwrap() {
+                    "RunQueries" => "arn:aws:athena:us-east-1:000000000000:workgroup/partners",
+                    "WriteQueryResults" => "arn:aws:s3:::athena-workflow-dev-results/*/athena/*",
+                    _ => continue,
+                };
                 statement["Resource"].as_array_mut().unwrap().push(json!(arn));
             }
         });

@@ -175,8 +175,8 @@ async fn a_work_group_whose_bucket_is_not_there_fails_the_query() {
             json!("s3://athena-workflow-dev-result/athena/");
     })
     .await;
-    let cause = "s3:GetBucketLocation on resource: \"arn:aws:s3:::athena-workflow-dev-result\"";
-    check_failure(scenario, "RunQueries", "Query.Denied", cause).await;
+    let cause = "Access denied when writing output to url: s3://athena-workflow-dev-result/athena/";
+    check_failure(scenario, "RunQueries", "Query.Failed", cause).await;
 }
 
 #[tokio::test]
