@@ -3,8 +3,12 @@
 mod archives;
 mod arrows;
 mod bad_input;
+mod chaos;
 mod command;
 mod delivering;
+mod events;
+mod faults;
+mod interleavings;
 mod many;
 mod memory;
 mod rights;

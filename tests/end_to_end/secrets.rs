@@ -29,9 +29,9 @@ const PASSPHRASE: &str = r#"0pen "sesame\ & every öther/door"#;
 const CLIENT_SECRET: &str = r#"cl1ent "sècret\ of+seven/words"#;
 
 /// Something that a run left behind.
-struct Trace {
-    place: String,
-    bytes: Vec<u8>,
+pub(crate) struct Trace {
+    pub(crate) place: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// The places that hold one of the credentials, in whatever encoding.
@@ -48,7 +48,7 @@ fn contains(bytes: &[u8], form: &str) -> bool {
 }
 
 /// The ways in which a text can be written.
-fn encodings(text: &str) -> BTreeSet<String> {
+pub(crate) fn encodings(text: &str) -> BTreeSet<String> {
     let quoted = |text: &str| {
         let quoted = json!(text).to_string();
         quoted[1..quoted.len() - 1].to_owned()
@@ -121,7 +121,7 @@ async fn traces(scenario: &Scenario) -> Vec<Trace> {
 }
 
 /// All events of an execution, page by page.
-async fn history(scenario: &Scenario, arn: &Value) -> Vec<Value> {
+pub(crate) async fn history(scenario: &Scenario, arn: &Value) -> Vec<Value> {
     let mut events = Vec::new();
     let mut request = json!({ "executionArn": arn, "maxResults": 10 });
     loop {
@@ -134,7 +134,7 @@ async fn history(scenario: &Scenario, arn: &Value) -> Vec<Value> {
     }
 }
 
-fn collect_files(directory: &Path, traces: &mut Vec<Trace>) {
+pub(crate) fn collect_files(directory: &Path, traces: &mut Vec<Trace>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -147,7 +147,7 @@ fn collect_files(directory: &Path, traces: &mut Vec<Trace>) {
 }
 
 /// Every text below `value`, each with its place.
-fn collect_leaves(place: &str, value: &Value, traces: &mut Vec<Trace>) {
+pub(crate) fn collect_leaves(place: &str, value: &Value, traces: &mut Vec<Trace>) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
