@@ -201,7 +201,7 @@ export function apiFunction(
       ...grants.read(
         "Records",
         results,
-        ...["run", "plan", "results/*", "gathered", "manifest"].map((name) => `*/${name}.json`),
+        ...["run", "plan", "results/*", "manifest"].map((name) => `*/${name}.json`),
       ),
       grants.decryptInS3(account, key),
     ],

@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{BinaryBytes, HumanCount};
 use job::{
     error::Chain,
-    record::{Failure, QuerySummary, QueryState},
+    record::{Failure, QueryState, QuerySummary},
     view::{RunState, RunView},
 };
 use serde::Serialize as _;

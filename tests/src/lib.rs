@@ -187,7 +187,7 @@ impl Scenario {
         })
     }
 
-    /// The event of LoadQueries for a run of `job`.
+    /// The event of `LoadQueries` for a run of `job`.
     pub fn load(run_id: &str, mut job: Value) -> Value {
         job["work_group"] = json!(WORK_GROUP);
         json!({
@@ -196,17 +196,18 @@ impl Scenario {
         })
     }
 
-    /// The event of RunQuery for a query of a run that is `loaded`. Nothing waits for its token.
+    /// The event of `RunQuery` for a query of a run that is `loaded`. Nothing waits for its token.
     pub fn run_query(loaded: &Value, index: usize) -> Value {
         let run = &loaded["run"];
-        let token = closed_token(run["execution"]["arn"].as_str().expect("a run is of an execution"));
+        let token =
+            closed_token(run["execution"]["arn"].as_str().expect("a run is of an execution"));
         json!({
             "action": "run_query", "run": run, "query": loaded["queries"][index],
-            "wait": { "token": token, "retry_count": 0 },
+            "wait": { "token": token, "retry_count": 0, "redrive_count": 0 },
         })
     }
 
-    /// The event of WriteResult for a query of a run that is `loaded`.
+    /// The event of `WriteResult` for a query of a run that is `loaded`.
     pub fn write_result(loaded: &Value, index: usize) -> Value {
         json!({
             "action": "write_result", "run": loaded["run"], "query": loaded["queries"][index],

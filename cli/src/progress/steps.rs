@@ -4,7 +4,7 @@ use std::fmt;
 
 use indicatif::{BinaryBytes, HumanCount};
 use job::{
-    record::{QuerySummary, QueryState},
+    record::{QueryState, QuerySummary},
     view::{RunState, RunView},
 };
 

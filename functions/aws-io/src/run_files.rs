@@ -81,8 +81,8 @@ impl Failure for RunFileError {
     }
 }
 
-/// The claim of the run, whoever has it.
-pub async fn claim(storage: &Storage, layout: &RunLayout) -> Result<RunRecord, StorageError> {
+/// Reads the claim of the run, whoever has it.
+pub async fn read_claim(storage: &Storage, layout: &RunLayout) -> Result<RunRecord, StorageError> {
     storage.get_json(&layout.run(), RECORD_BYTES_MAX).await
 }
 
@@ -129,7 +129,8 @@ pub async fn records_of(
                 Err(error @ (StorageError::Document { .. } | StorageError::TooLarge { .. })) => {
                     Ok(unreadable(queued, error))
                 }
-                record => record,
+                Ok(record) => Ok(owned(record, queued)),
+                Err(error) => Err(error),
             }
         })
         .buffered(READS_IN_FLIGHT)
@@ -137,7 +138,20 @@ pub async fn records_of(
         .await
 }
 
-/// A record in the place of one that cannot be read.
+/// The record, or a failed one in the place of another execution's.
+fn owned(record: QueryRecord, queued: QueryRecord) -> QueryRecord {
+    if record.execution.is(&queued.execution) {
+        return record;
+    }
+    let failure = RecordedFailure {
+        state: queued.name.to_string(),
+        error: ErrorName::RunConflict.to_string(),
+        cause: format!("the record belongs to another execution, {}", record.execution),
+    };
+    QueryRecord { stage: QueryStage::Failed { query_execution_id: None, failure }, ..queued }
+}
+
+/// A failed record in the place of one that cannot be read.
 fn unreadable(queued: QueryRecord, error: StorageError) -> QueryRecord {
     let error = RunFileError::from(error);
     let failure = RecordedFailure {
@@ -181,15 +195,18 @@ pub async fn keep_snapshot(
     }
 }
 
-/// Writes the manifest, unless one is there: the first one tells how the run ended.
+/// Writes the manifest, unless one is there: the first one tells how the run ended. Gives the one
+/// that counts.
 pub async fn keep_manifest(
     storage: &Storage,
     layout: &RunLayout,
-    manifest: &Manifest,
-) -> Result<S3Location, StorageError> {
-    let location = layout.manifest();
-    match storage.put_json_if(&location, manifest, Precondition::Absent).await {
-        Ok(_) | Err(StorageError::Changed { .. }) => Ok(location),
+    manifest: Manifest,
+) -> Result<Manifest, StorageError> {
+    match storage.put_json_if(&layout.manifest(), &manifest, Precondition::Absent).await {
+        Ok(_) => Ok(manifest),
+        Err(error @ StorageError::Changed { .. }) => {
+            self::manifest(storage, layout).await?.ok_or(error)
+        }
         Err(error) => Err(error),
     }
 }

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::Failure;
 
-/// How often a call is sent when Step Functions is busy or fails: the SDK waits between with
+/// Number of times that a call is sent when Step Functions is busy or fails: the SDK waits between with
 /// exponential backoff and full jitter, some seconds in all.
 const SENDS_MAX: u32 = 4;
 

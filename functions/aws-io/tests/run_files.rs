@@ -131,10 +131,10 @@ async fn a_late_call_reads_the_record_of_the_faster_one() {
     let (run, query) = (run("arn:0"), query("a"));
     let mut fast = QueryFile::open(storage, &run, &query).await.unwrap();
     let mut late = QueryFile::open(storage, &run, &query).await.unwrap();
-    let at = run.started_at;
-    fast.advance(QueryEvent::Intended { token: "t".to_owned(), at }).await.unwrap();
-    fast.advance(QueryEvent::Started { query_execution_id: "q1".to_owned() }).await.unwrap();
-    late.advance(QueryEvent::Intended { token: "t".to_owned(), at }).await.unwrap();
+    let (at, query_execution_id) = (run.started_at, "q1".to_owned());
+    fast.advance(QueryEvent::Intended { token: "t".to_owned() }).await.unwrap();
+    fast.advance(QueryEvent::Started { query_execution_id, at }).await.unwrap();
+    late.advance(QueryEvent::Intended { token: "t".to_owned() }).await.unwrap();
     assert_eq!(late.record(), fast.record());
     let running = QueryStage::Running { query_execution_id: "q1".to_owned() };
     assert_eq!(late.record().stage, running);
@@ -145,8 +145,7 @@ async fn a_record_of_another_execution_is_a_conflict() {
     let Bucket { storage, .. } = &Bucket::start().await;
     let (owner, query) = (run("arn:0"), query("a"));
     let mut file = QueryFile::open(storage, &owner, &query).await.unwrap();
-    let at = owner.started_at;
-    file.advance(QueryEvent::Intended { token: "t".to_owned(), at }).await.unwrap();
+    file.advance(QueryEvent::Intended { token: "t".to_owned() }).await.unwrap();
     let other = run("arn:1");
     let opened = QueryFile::open(storage, &other, &query).await;
     assert!(matches!(opened, Err(RunFileError::Conflict { .. })), "{opened:?}");
@@ -190,7 +189,7 @@ async fn a_late_call_does_not_put_its_closed_token_in_the_place_of_the_one_that_
     let waits = Waits::new(storage.clone(), "acme-results".parse().unwrap());
     let (run, query) = (run("arn:0"), query("a"));
     let keep = async |token: &str, retry_count| {
-        let callback = Callback { token: token.into(), retry_count };
+        let callback = Callback { token: token.into(), retry_count, redrive_count: 0 };
         waits.keep("q1", &run, &query, &callback).await.unwrap();
     };
     keep("first", 0).await;

@@ -133,10 +133,11 @@ pub enum ExecuteError {
 }
 
 impl ExecuteError {
-    /// Returns whether a later call cannot do better. A run that is not ours, or not any more, keeps
-    /// its records as they are.
+    /// Returns whether the query has failed for good. A run that is not ours, or not any more, keeps
+    /// its records as they are, and a callback that cannot be answered is no failure of the query.
     pub(crate) fn is_final(&self) -> bool {
-        !self.name().is_retryable() && !matches!(self, Self::Records { .. })
+        let is_of_query = !matches!(self, Self::Records { .. } | Self::Callback { .. });
+        is_of_query && !self.name().is_retryable()
     }
 
     /// The failure of a query, with the place in its file that Athena's text names.

@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use job::{
     BucketName,
     error::Chain,
-    record::{Failure as RecordedFailure, QueryEvent, QueryState},
+    record::{Failure as RecordedFailure, QueryEvent, QueryStage, QueryState},
     states::{PlannedQuery, QueryTask, Run},
 };
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,7 @@ pub struct Services {
     pub waits: Option<Waits>,
 }
 
-/// Answer of the function: the record says everything.
+/// Answer of the function, which is empty: the result is in the record.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Done {}
 
@@ -99,14 +99,17 @@ impl<'a> Call<'a> {
         QueryFile::open(&services.storage, run, query).await.map_err(|e| self.records_failed(e))
     }
 
-    /// Records an error that is final, unless the run is not ours to write to.
+    /// Records an error that is final. A query that may run in Athena stays as it is: the state
+    /// machine then has it cancelled and recorded, while a failed record would hide it from that.
     async fn recorded(
         &self,
         mut file: QueryFile<'a>,
         outcome: Result<(), ExecuteError>,
     ) -> Result<Done, ExecuteError> {
         let Err(error) = outcome else { return Ok(Done {}) };
-        if error.is_final() && !file.record().is_final() {
+        let has_ended =
+            matches!(file.record().stage, QueryStage::Queued | QueryStage::Ended { .. });
+        if error.is_final() && has_ended {
             let event = self.failed(&error, None);
             file.advance(event).await.map_err(|e| self.records_failed(e))?;
         }

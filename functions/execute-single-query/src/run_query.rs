@@ -1,11 +1,11 @@
-//! RunQuery: from the plan to the end of the query in Athena.
+//! `RunQuery`: from the plan to the end of the query in Athena.
 
 use std::time::Duration;
 
 use aws_io::{
     StorageError,
     athena::{AthenaError, QueryStatus},
-    run_files::{self, QueryFile},
+    run_files::{self, QueryFile, RunFileError},
 };
 use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::SignedDuration;
@@ -19,11 +19,11 @@ use tracing::info;
 
 use crate::{Call, ExecuteError};
 
-/// How often a query is started when Athena says that its failure is transient.
+/// Number of times that a query is started when Athena says that its failure is transient.
 const ATTEMPTS_MAX: u32 = 4;
 
-/// The pauses between the looks at a query that has just been started: a second in all. A query
-/// that ends within it needs no event.
+/// The pauses between the looks at a query that has just been started: 750 ms in all. A query that
+/// ends within them needs no event.
 const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(50))
     .with_factor(2.0)
@@ -37,15 +37,22 @@ impl Call<'_> {
         file: &mut QueryFile<'_>,
         callback: &Callback,
     ) -> Result<(), ExecuteError> {
-        let Self { services, query, .. } = self;
+        let Self { services, query, run, .. } = self;
+        // A redriven execution enters the state anew: a run ends once.
+        if callback.redrive_count > 0 {
+            return Err(self.records_failed(RunFileError::Ended { run_id: run.run_id.clone() }));
+        }
+        // Asked before the start, which costs.
+        let waits = services.waits.as_ref().ok_or(ExecuteError::NoStateBucket)?;
         let mut sql = None;
+        let mut has_started = false;
         loop {
             let record = file.record();
             match &record.stage {
                 QueryStage::Queued => {
                     self.expect_live().await?;
                     sql = Some(self.statement().await?);
-                    let event = QueryEvent::Intended { token: self.token(1), at: self.now };
+                    let event = QueryEvent::Intended { token: self.token(1) };
                     self.advance(file, event).await?;
                 }
                 QueryStage::Starting { token } => {
@@ -59,32 +66,38 @@ impl Call<'_> {
                     let (token, attempt) = (token.clone(), record.attempt);
                     let event = self.start(&sql, &token, attempt).await?;
                     self.advance(file, event).await?;
+                    has_started = true;
                 }
                 QueryStage::Running { query_execution_id } => {
                     let (id, attempt) = (query_execution_id.clone(), record.attempt);
                     let started_at = record.started_at.unwrap_or(self.now);
                     // The look comes after the callback is kept: an event that came too early for
                     // the callback is made good by it.
-                    self.keep_callback(&id, callback).await?;
-                    let status = self.look(&id).await?;
+                    let kept = waits.keep(&id, run, query, callback).await;
+                    kept.map_err(|source| self.storage_failed(source))?;
+                    let status = self.look(&id, has_started).await?;
+                    let is_late = self.now.duration_since(started_at) >= self.timeout();
+                    if is_late && status.state == QueryState::Cancelled {
+                        // By an earlier call, whose record was lost.
+                        self.advance(file, self.timed_out(&status)).await?;
+                        continue;
+                    }
                     let Some(event) = self.ended(&status) else {
-                        if self.now.duration_since(started_at) < self.timeout() {
+                        if !is_late {
                             return Ok(());
                         }
                         let stopped = services.athena.stop(&id).await;
                         stopped.map_err(|source| self.athena_failed(source))?;
-                        let query = query.name.clone();
-                        let minutes = self.run.query_timeout_minutes;
-                        let error = ExecuteError::TimedOut { query, minutes };
-                        self.advance(file, self.failed(&error, Some(&status))).await?;
+                        self.advance(file, self.timed_out(&status)).await?;
                         continue;
                     };
                     if status.retryable
+                        && !is_late
                         && matches!(event, QueryEvent::Failed { .. })
                         && attempt < ATTEMPTS_MAX
                     {
                         info!(
-                            run.id = %self.run.run_id, query.name = %query.name,
+                            run.id = %run.run_id, query.name = %query.name,
                             reason = status.reason, "Athena failed the query for now, it is retried"
                         );
                         let token = self.token(attempt + 1);
@@ -127,27 +140,23 @@ impl Call<'_> {
                     run.id = %self.run.run_id, query.name = %query,
                     query.execution_id = query_execution_id, attempt, "started the query"
                 );
-                Ok(QueryEvent::Started { query_execution_id })
+                Ok(QueryEvent::Started { query_execution_id, at: self.now })
             }
             // Athena refuses some faults of the SQL at once, others once the query runs.
             Err(AthenaError::Refused { message, .. }) => {
                 Ok(self.failed(&ExecuteError::failed(self.query, message), None))
             }
+            // What the role may not start does not run: there is nothing to cancel.
+            Err(source @ AthenaError::Denied { .. }) => {
+                Ok(self.failed(&self.athena_failed(source), None))
+            }
             Err(source) => Err(self.athena_failed(source)),
         }
     }
 
-    async fn keep_callback(&self, id: &str, callback: &Callback) -> Result<(), ExecuteError> {
-        let Some(waits) = &self.services.waits else {
-            return Err(ExecuteError::NoStateBucket);
-        };
-        let kept = waits.keep(id, self.run, self.query, callback).await;
-        kept.map_err(|source| self.storage_failed(source))
-    }
-
-    /// Looks at the query, for a second if it has not ended.
-    async fn look(&self, id: &str) -> Result<QueryStatus, ExecuteError> {
-        let mut pauses = PAUSES.build();
+    /// Looks at the query; for a moment, if this call has just started it.
+    async fn look(&self, id: &str, has_started: bool) -> Result<QueryStatus, ExecuteError> {
+        let mut pauses = PAUSES.build().take(if has_started { usize::MAX } else { 0 });
         loop {
             let status = self.services.athena.look(id).await;
             let status = status.map_err(|source| self.athena_failed(source))?;
@@ -184,6 +193,12 @@ impl Call<'_> {
         event: QueryEvent,
     ) -> Result<(), ExecuteError> {
         file.advance(event).await.map_err(|source| self.records_failed(source))
+    }
+
+    fn timed_out(&self, status: &QueryStatus) -> QueryEvent {
+        let query = self.query.name.clone();
+        let minutes = self.run.query_timeout_minutes;
+        self.failed(&ExecuteError::TimedOut { query, minutes }, Some(status))
     }
 
     fn timeout(&self) -> SignedDuration {

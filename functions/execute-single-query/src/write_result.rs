@@ -1,4 +1,4 @@
-//! WriteResult: from the end of the query in Athena to its CSV.
+//! `WriteResult`: from the end of the query in Athena to its CSV.
 
 use aws_io::run_files::QueryFile;
 use job::record::{QueryEvent, QueryStage};

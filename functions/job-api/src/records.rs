@@ -46,7 +46,7 @@ impl Records for Storage {
         layout: &RunLayout,
         execution: &ExecutionId,
     ) -> Result<Option<Queries>, StorageError> {
-        let claim = if_there(run_files::claim(self, layout).await)?;
+        let claim = if_there(run_files::read_claim(self, layout).await)?;
         if !claim.is_some_and(|claim| claim.execution.is(execution)) {
             return Ok(None);
         }
@@ -67,9 +67,7 @@ impl Records for Storage {
     ) -> Result<Option<Manifest>, StorageError> {
         let manifest: Option<Manifest> =
             if_there(self.get_json(&layout.manifest(), MANIFEST_BYTES_MAX).await)?;
-        Ok(manifest.filter(|manifest| {
-            manifest.execution.as_ref().is_some_and(|owner| owner.is(execution))
-        }))
+        Ok(manifest.filter(|manifest| manifest.execution.is(execution)))
     }
 }
 

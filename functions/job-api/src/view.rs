@@ -1,7 +1,7 @@
 //! A run as the endpoint shows it: put together from what Step Functions and the records say.
 
 use job::{
-    RunId,
+    ErrorName, RunId,
     record::{EXECUTION, Failure, Manifest, QuerySummary},
     view::{RunState, RunView, VIEW_QUERIES_MAX},
 };
@@ -76,11 +76,11 @@ pub(crate) fn run_view(
 fn failure(execution: &Execution, stage: Option<&str>) -> Option<Failure> {
     let error = match execution.status {
         RunState::Running | RunState::Succeeded => return None,
-        RunState::Failed => "FAILED",
-        RunState::TimedOut => "TIMED_OUT",
-        RunState::Aborted => "ABORTED",
+        RunState::Failed => ErrorName::RunFailed,
+        RunState::TimedOut => ErrorName::RunTimedOut,
+        RunState::Aborted => ErrorName::RunAborted,
     };
-    let error = execution.error.as_deref().unwrap_or(error);
+    let error = execution.error.as_deref().unwrap_or(error.as_str());
     let cause = execution.cause.as_deref().unwrap_or("Step Functions gives no cause");
     Some(Failure::of_state(stage.unwrap_or_default(), error, cause))
 }
@@ -133,7 +133,7 @@ mod tests {
         });
         let manifest = Manifest {
             run_id: "r1".parse().unwrap(),
-            execution: None,
+            execution: execution(RunState::Running, None, None).id,
             status: if failure.is_some() { RunStatus::Failed } else { RunStatus::Succeeded },
             started_at: "2026-01-31T12:00:00Z".parse().unwrap(),
             finished_at: "2026-01-31T12:04:59Z".parse().unwrap(),
@@ -227,9 +227,14 @@ mod tests {
         let cause = r#"{"errorType": "Job.Invalid", "errorMessage": "no queries"}"#;
         for (status, error, cause, expected) in [
             (RunState::Failed, Some("Job.Invalid"), Some(cause), ("Job.Invalid", "no queries")),
-            (RunState::TimedOut, Some("States.Timeout"), None, ("States.Timeout", "")),
-            (RunState::TimedOut, None, None, ("TIMED_OUT", "")),
-            (RunState::Aborted, None, Some("enough"), ("ABORTED", "enough")),
+            (
+                RunState::TimedOut,
+                Some("States.Timeout"),
+                Some("late"),
+                ("Run.TimedOut", "States.Timeout: late"),
+            ),
+            (RunState::TimedOut, None, None, ("Run.TimedOut", "")),
+            (RunState::Aborted, None, Some("enough"), ("Run.Aborted", "enough")),
         ] {
             let (error_name, text) = expected;
             let text = if text.is_empty() { "Step Functions gives no cause" } else { text };

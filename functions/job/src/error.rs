@@ -43,7 +43,7 @@ error_names! {
     QueryInvalid = "Query.Invalid", false;
     /// The SQL file is not the one that the run was planned with.
     QueryChanged = "Query.Changed", false;
-    /// The query has ended, but not well: RunQuery looks at it again and says how.
+    /// The query has ended, but not well: `RunQuery` looks at it again and says how.
     QueryEnded = "Query.Ended", true;
     /// Athena ended the query as failed, for good.
     QueryFailed = "Query.Failed", false;
@@ -63,6 +63,8 @@ error_names! {
     RunConflict = "Run.Conflict", false;
     /// The run has ended: nothing of it starts any more.
     RunEnded = "Run.Ended", false;
+    /// The execution failed, and Step Functions does not say why.
+    RunFailed = "Run.Failed", false;
     /// Somebody stopped the execution.
     RunAborted = "Run.Aborted", false;
     /// The run, or a call in it, took longer than the state machine allows.

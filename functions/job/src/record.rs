@@ -68,7 +68,8 @@ pub struct QueryRecord {
     pub execution: ExecutionId,
     /// Number of times it was started, the start that is only intended counted.
     pub attempt: u32,
-    /// Time of the first intent to start it.
+    /// Time of the first start that Athena answered: a query that Athena was too busy to start has
+    /// all of its time still.
     pub started_at: Option<Timestamp>,
     /// Counts of Athena.
     #[serde(default)]
@@ -134,13 +135,13 @@ pub enum QueryEvent {
     Intended {
         /// Idempotency token of the start.
         token: String,
-        /// Now.
-        at: Timestamp,
     },
     /// Athena answered the start.
     Started {
         /// Athena's id.
         query_execution_id: String,
+        /// Now.
+        at: Timestamp,
     },
     /// Athena ended the query well.
     Ended {
@@ -200,12 +201,12 @@ impl QueryRecord {
         let id = self.query_execution_id().map(str::to_owned);
         let mut next = self.clone();
         next.stage = match (&self.stage, event) {
-            (QueryStage::Queued, QueryEvent::Intended { token, at }) => {
+            (QueryStage::Queued, QueryEvent::Intended { token }) => {
                 next.attempt = 1;
-                next.started_at = Some(at);
                 QueryStage::Starting { token }
             }
-            (QueryStage::Starting { .. }, QueryEvent::Started { query_execution_id }) => {
+            (QueryStage::Starting { .. }, QueryEvent::Started { query_execution_id, at }) => {
+                next.started_at.get_or_insert(at);
                 QueryStage::Running { query_execution_id }
             }
             (
@@ -384,16 +385,21 @@ impl Failure {
         let error = error.into();
         let (error, cause) = match (error.as_str(), error.strip_prefix("States.")) {
             ("States.Timeout" | "States.HeartbeatTimeout", _) => {
-                (ErrorName::RunTimedOut.to_string(), format!("{error}: {cause}"))
+                (ErrorName::RunTimedOut.to_string(), with_original(&error, &cause))
             }
             ("Lambda.TooManyRequestsException", _) => {
                 (ErrorName::QueryThrottled.to_string(), cause)
             }
-            (_, Some(rest)) => (format!("Run.{rest}"), format!("{error}: {cause}")),
+            (_, Some(rest)) => (format!("Run.{rest}"), with_original(&error, &cause)),
             (_, None) => (error, cause),
         };
         Self { state: state.into(), error, cause }
     }
+}
+
+/// The cause of an error that was renamed, with the name that it had.
+fn with_original(error: &str, cause: &str) -> String {
+    if cause.is_empty() { error.to_owned() } else { format!("{error}: {cause}") }
 }
 
 /// How a run ended.
@@ -412,8 +418,7 @@ pub struct Manifest {
     /// The run's id.
     pub run_id: RunId,
     /// The execution that owns the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub execution: Option<ExecutionId>,
+    pub execution: ExecutionId,
     /// How it ended.
     pub status: RunStatus,
     /// When it started.
@@ -448,10 +453,10 @@ impl Manifest {
         (started_at, finished_at): (Timestamp, Timestamp),
         queries: Vec<QuerySummary>,
     ) -> Self {
-        let succeeded = queries.iter().filter(|query| query.state == QueryState::Succeeded).count();
+        let succeeded = queries.iter().filter(|query| query.csv.is_some()).count();
         Self {
             run_id,
-            execution: Some(execution),
+            execution,
             status,
             started_at,
             finished_at,

@@ -102,6 +102,8 @@ pub async fn load(storage: &Storage, task: LoadQueries) -> Result<LoadedQueries,
     if claim.record().run.is_none() {
         claim.expect_live()?;
         let queries = plan::plan(storage, &job, &task).await?;
+        // Before anything but the claim is written.
+        delivered_name(&job, &task, &queries)?;
         let queries = keep_plan(storage, &layout, queries).await?;
         let run = planned(job, task, &queries)?;
         claim.advance(RunEvent::Planned(Box::new(run))).await?;
@@ -249,14 +251,15 @@ mod tests {
         for (count, name_bytes, max_concurrency, minutes, expected) in [
             (1, 3, 20, 240, MapMode::Inline),
             (40, 3, 1000, 240, MapMode::Inline),
-            (104, 3, 20, 240, MapMode::Inline),
-            (105, 3, 20, 240, MapMode::Distributed),
-            (45, 3, 20, 1440, MapMode::Inline),
-            (46, 3, 20, 1440, MapMode::Distributed),
+            (44, 3, 20, 240, MapMode::Inline),
+            (45, 3, 20, 240, MapMode::Distributed),
+            (28, 3, 20, 1440, MapMode::Inline),
+            (29, 3, 20, 1440, MapMode::Distributed),
+            (49, 3, 20, 20, MapMode::Inline),
+            (50, 3, 20, 20, MapMode::Distributed),
+            (40, 3, 41, 240, MapMode::Inline),
             (41, 3, 41, 240, MapMode::Distributed),
-            (104, 200, 20, 240, MapMode::Inline),
-            (137, 3, 20, 20, MapMode::Inline),
-            (137, 400 / 2, 20, 20, MapMode::Inline),
+            (44, 200, 20, 240, MapMode::Inline),
         ] {
             assert_eq!(
                 map_mode(&run(max_concurrency, minutes), &queries(count, name_bytes)),

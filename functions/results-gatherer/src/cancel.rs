@@ -8,7 +8,8 @@ use aws_io::{
 use futures_util::{StreamExt, stream};
 use job::{
     ErrorName,
-    record::{Failure, QueryEvent, QueryStage},
+    error::Chain,
+    record::{Failure, QueryEvent, QueryStage, Statistics},
     run_record::{RunEvent, RunStage},
     states::{PlannedQuery, Run},
 };
@@ -16,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::{GatherError, Services};
 
-/// How many queries are cancelled at once.
+/// Number of queries that are cancelled at once.
 const CALLS_IN_FLIGHT: usize = 16;
 
 /// Ends the run: lets no query start, and cancels every query that has not ended. Gives their
@@ -50,16 +51,25 @@ pub(crate) async fn stop(
         .iter()
         .zip(&records)
         .filter(|(_, record)| !record.is_final() && record.stage != QueryStage::Queued);
+    let cancelled = cancel_all(services, run, begun.map(|(query, _)| query)).await?;
+    info!(run.id = %run.run_id, cancelled, "ended the run");
+    Ok((cancelled, failure))
+}
+
+/// Cancels these queries; gives the number of those that were under way.
+pub(crate) async fn cancel_all<'a>(
+    services: &Services,
+    run: &Run,
+    queries: impl Iterator<Item = &'a PlannedQuery>,
+) -> Result<usize, GatherError> {
     // One that cannot be cancelled does not keep the others running.
-    let tried: Vec<Result<bool, GatherError>> = stream::iter(begun)
-        .map(|(query, _)| cancel(services, run, query, None))
+    let tried: Vec<Result<bool, GatherError>> = stream::iter(queries)
+        .map(|query| cancel(services, run, query, None))
         .buffer_unordered(CALLS_IN_FLIGHT)
         .collect()
         .await;
     let cancelled: Vec<bool> = tried.into_iter().collect::<Result<_, _>>()?;
-    let cancelled = cancelled.into_iter().filter(|cancelled| *cancelled).count();
-    info!(run.id = %run.run_id, cancelled, "ended the run");
-    Ok((cancelled, failure))
+    Ok(cancelled.into_iter().filter(|cancelled| *cancelled).count())
 }
 
 /// Writes down why a query failed, unless its own function has, and cancels it if it still runs.
@@ -78,12 +88,18 @@ pub(crate) async fn fail_query(
     }
     let failure = Failure::of_state(failure.state, failure.error, &failure.cause);
     cancel(services, run, query, Some(&failure)).await?;
-    storage.put_json(&layout.error(&query.name.file_stem()), &failure).await?;
+    // Its own function may have recorded another reason, or a result.
+    let file = QueryFile::open(storage, run, query).await?;
+    if let QueryStage::Failed { failure, .. } | QueryStage::Cancelled { failure, .. } =
+        &file.record().stage
+    {
+        storage.put_json(&layout.error(&query.name.file_stem()), failure).await?;
+    }
     Ok(())
 }
 
 /// Ends a query, as failed with `failure` or else as cancelled; gives whether it was under way.
-pub(crate) async fn cancel(
+async fn cancel(
     services: &Services,
     run: &Run,
     query: &PlannedQuery,
@@ -100,17 +116,19 @@ pub(crate) async fn cancel(
             | QueryStage::Failed { .. }
             | QueryStage::Cancelled { .. } => return Ok(false),
             QueryStage::Queued if failure.is_none() => return Ok(false),
-            QueryStage::Queued => None,
             QueryStage::Starting { token } => started(services, run, query, token).await?,
             QueryStage::Running { query_execution_id } => Some(query_execution_id.clone()),
-            // Athena has ended it already.
-            QueryStage::Ended { .. } => None,
+            // Athena has not begun it, or has ended it.
+            QueryStage::Queued | QueryStage::Ended { .. } => None,
         };
         let was_queued = file.record().stage == QueryStage::Queued;
+        let mut statistics = None;
         if let Some(id) = &query_execution_id {
             services.athena.stop(id).await?;
+            // Athena bills what it has scanned. If it does not tell, that is no reason to fail.
+            statistics = services.athena.look(id).await.ok().map(|status| status.statistics);
         }
-        file.advance(event(query, query_execution_id, failure)).await?;
+        file.advance(event(query, query_execution_id, failure, statistics)).await?;
         // Another call may have been faster: its record is looked at again.
         if file.record().is_final() {
             return Ok(!was_queued);
@@ -122,19 +140,17 @@ fn event(
     query: &PlannedQuery,
     query_execution_id: Option<String>,
     failure: Option<&Failure>,
+    statistics: Option<Statistics>,
 ) -> QueryEvent {
-    let statistics = None;
-    match failure.cloned() {
-        Some(failure) => QueryEvent::Failed { query_execution_id, failure, statistics },
-        None => {
-            let failure = Failure {
-                state: query.name.to_string(),
-                error: ErrorName::QueryCancelled.to_string(),
-                cause: "the run has ended".to_owned(),
-            };
-            QueryEvent::Cancelled { query_execution_id, failure, statistics }
-        }
+    if let Some(failure) = failure.cloned() {
+        return QueryEvent::Failed { query_execution_id, failure, statistics };
     }
+    let failure = Failure {
+        state: query.name.to_string(),
+        error: ErrorName::QueryCancelled.to_string(),
+        cause: "the run has ended".to_owned(),
+    };
+    QueryEvent::Cancelled { query_execution_id, failure, statistics }
 }
 
 /// Finds the query that was, or will be, started with this token: Athena answers a repeated start,
@@ -161,8 +177,15 @@ async fn started(
     };
     match services.athena.start(run, query, &sql, token).await {
         Ok(id) => Ok(Some(id)),
-        // Athena refuses the statement, and refused it to the call that meant to start it.
-        Err(AthenaError::Refused { .. }) => Ok(None),
+        // Athena refuses the statement, or does not permit it, and so did it to the call that meant
+        // to start it.
+        Err(error @ (AthenaError::Refused { .. } | AthenaError::Denied { .. })) => {
+            warn!(
+                run.id = %run.run_id, query.name = %query.name, error.message = %Chain(&error),
+                "a start that may be under way cannot be repeated"
+            );
+            Ok(None)
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -7,6 +7,7 @@ use aws_io::{
 use jiff::Timestamp;
 use job::{
     BucketName, ErrorName, Prefix, RunId, RunLayout,
+    error::Chain,
     record::{EXECUTION, Failure, Manifest, QuerySummary, RunStatus},
     run_record::{ExecutionId, RunEvent, RunRecord},
     states::Deliverable,
@@ -63,21 +64,32 @@ pub(crate) async fn clean_up(
     services: &Services,
     now: Timestamp,
     arn: String,
-    run_id: RunId,
+    name: &str,
     status: RunState,
     started_at_milliseconds: i64,
 ) -> Result<Answer, GatherError> {
     let unrecorded = Answer::Recorded { manifest: None };
-    let Ok(started_at) = Timestamp::from_millisecond(started_at_milliseconds) else {
+    // An execution that somebody started by hand may have a name that is no run's.
+    let (Ok(run_id), Ok(started_at)) =
+        (name.parse::<RunId>(), Timestamp::from_millisecond(started_at_milliseconds))
+    else {
         return Ok(unrecorded);
     };
     let Some(told) = services.step_functions.ended(&arn).await? else { return Ok(unrecorded) };
     let Some(layout) = layout_of_input(&told.input, &run_id) else { return Ok(unrecorded) };
     let execution = ExecutionId { arn, started_at };
-    let Some(claim) = end(services, &layout, &run_id, &execution).await? else {
-        return Ok(unrecorded);
+    let claim = match end(services, &layout, &run_id, &execution).await {
+        Ok(Some(claim)) => claim.record().clone(),
+        Ok(None) => return Ok(unrecorded),
+        // The job named a bucket that is not ours to write to: its run has failed with that.
+        Err(GatherError::Records(RunFileError::Storage(
+            error @ (StorageError::Denied { .. } | StorageError::NotFound { .. }),
+        ))) => {
+            warn!(run.id = %run_id, error.message = %Chain(&error), "the run cannot be recorded");
+            return Ok(unrecorded);
+        }
+        Err(error) => return Err(error),
     };
-    let claim = claim.record().clone();
     // The manifest must not wait for a query that cannot be cancelled now: the event comes again.
     let cancelled = match &claim.run {
         Some(run) => cancel::stop(services, run).await.map(|_| ()),
@@ -87,7 +99,7 @@ pub(crate) async fn clean_up(
         RunState::TimedOut => ErrorName::RunTimedOut.to_string(),
         RunState::Aborted => told.error.unwrap_or_else(|| ErrorName::RunAborted.to_string()),
         RunState::Running | RunState::Succeeded | RunState::Failed => {
-            told.error.unwrap_or_else(|| "Run.Failed".to_owned())
+            told.error.unwrap_or_else(|| ErrorName::RunFailed.to_string())
         }
     };
     let cause = told.cause.unwrap_or_else(|| "Step Functions gives no cause".to_owned());
@@ -140,7 +152,7 @@ async fn write(
         failure: Some(failure),
         ..Manifest::new(run_id, execution, RunStatus::Failed, (started_at, now), queries)
     };
-    run_files::keep_manifest(storage, layout, &manifest).await?;
+    run_files::keep_manifest(storage, layout, manifest).await?;
     Ok(recorded)
 }
 
@@ -152,11 +164,19 @@ async fn queries(
     execution: &ExecutionId,
 ) -> Result<Vec<QuerySummary>, GatherError> {
     let storage = &services.storage;
+    match run_files::snapshot(storage, layout, execution).await {
+        Ok(Some(snapshot)) => return Ok(snapshot.queries),
+        Ok(None) => {}
+        Err(error @ RunFileError::Unreadable(_)) => {
+            warn!(error.message = %Chain(&error), "the snapshot cannot be read");
+        }
+        Err(error) => return Err(error.into()),
+    }
     let plan = match run_files::plan(storage, layout).await {
         Ok(plan) => plan,
         Err(StorageError::NotFound { .. }) => return Ok(Vec::new()),
         Err(error @ (StorageError::Document { .. } | StorageError::TooLarge { .. })) => {
-            warn!(error.message = %job::error::Chain(&error), "the plan cannot be read");
+            warn!(error.message = %Chain(&error), "the plan cannot be read");
             return Ok(Vec::new());
         }
         Err(error) => return Err(error.into()),

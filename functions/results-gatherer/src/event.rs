@@ -22,7 +22,7 @@ pub(crate) async fn query_ended(
         QueryState::Succeeded => services.step_functions.succeed(&wait.token).await?,
         // RunQuery looks at the query and decides: only it may start another attempt.
         QueryState::Failed | QueryState::Cancelled => {
-            let cause = format!("Athena ended the query `{}` as {state:?}", wait.query);
+            let cause = format!("the query `{}` did not succeed in Athena", wait.query);
             services.step_functions.fail(&wait.token, ErrorName::QueryEnded, &cause).await?
         }
     };

@@ -4,7 +4,7 @@ use aws_io::run_files::{self, RunFile, RunFileError};
 use jiff::Timestamp;
 use job::{
     OnQueryFailure, S3Location,
-    record::{CsvFile, Failure, Manifest, QueryRecord, QuerySummary, RunStatus},
+    record::{CsvFile, Manifest, QueryRecord, QueryStage, QuerySummary, RunStatus},
     run_record::RunEvent,
     snapshot::Snapshot,
     states::{Deliverable, Gathered, Run},
@@ -18,15 +18,15 @@ use crate::{GatherError, Services, cancel};
 pub(crate) async fn gather(services: &Services, run: &Run) -> Result<Gathered, GatherError> {
     let storage = &services.storage;
     let layout = run.layout();
-    let snapshot = match run_files::snapshot(storage, &layout, &run.execution).await? {
-        Some(snapshot) => snapshot,
-        None => {
-            run_files::expect_live(storage, run).await?;
-            let summaries = ended_queries(services, run).await?;
-            expect_enough(run, &summaries)?;
-            let snapshot = Snapshot::new(run.run_id.clone(), run.execution.clone(), summaries);
-            run_files::keep_snapshot(storage, &layout, snapshot).await?
-        }
+    let kept = run_files::snapshot(storage, &layout, &run.execution).await?;
+    let snapshot = if let Some(kept) = kept {
+        kept
+    } else {
+        run_files::expect_live(storage, run).await?;
+        let summaries = ended_queries(services, run).await?;
+        expect_enough(run, &summaries)?;
+        let snapshot = Snapshot::new(run.run_id.clone(), run.execution.clone(), summaries);
+        run_files::keep_snapshot(storage, &layout, snapshot).await?
     };
     let Snapshot { succeeded, failed, queries, .. } = snapshot;
     info!(run.id = %run.run_id, succeeded, failed, "gathered the results");
@@ -46,7 +46,15 @@ pub(crate) async fn finish(
     let storage = &services.storage;
     let layout = run.layout();
     let claim = RunFile::find(storage, layout.clone(), &run.run_id, &run.execution).await?;
-    let mut claim = claim.ok_or_else(|| RunFileError::Ended { run_id: run.run_id.clone() })?;
+    let ended = || RunFileError::Ended { run_id: run.run_id.clone() };
+    let mut claim = claim.ok_or_else(ended)?;
+    let first = run_files::manifest(storage, &layout).await?;
+    // An earlier call of this state may have died before it ended the run.
+    if first.as_ref().is_some_and(|first| first.status == RunStatus::Succeeded) {
+        claim.advance(RunEvent::Ended).await?;
+        return Ok(layout.manifest());
+    }
+    claim.expect_live()?;
     let snapshot = run_files::snapshot(storage, &layout, &run.execution).await?;
     let snapshot = snapshot.ok_or(GatherError::NotGathered)?;
     let sent = delivery.as_ref().and_then(|receipt| receipt["sha256"].as_str());
@@ -62,9 +70,12 @@ pub(crate) async fn finish(
             snapshot.queries,
         )
     };
-    let location = run_files::keep_manifest(storage, &layout, &manifest).await?;
+    let kept = run_files::keep_manifest(storage, &layout, manifest).await?;
+    if kept.status != RunStatus::Succeeded {
+        return Err(ended().into());
+    }
     claim.advance(RunEvent::Ended).await?;
-    Ok(location)
+    Ok(layout.manifest())
 }
 
 /// All queries of the plan, each of which has ended. One that its own states have left running is
@@ -74,24 +85,13 @@ async fn ended_queries(services: &Services, run: &Run) -> Result<Vec<QuerySummar
     let layout = run.layout();
     let plan = run_files::plan(storage, &layout).await?;
     let records = run_files::records_of(storage, &layout, &run.execution, plan.clone()).await?;
-    let left: Vec<_> = plan
-        .iter()
-        .zip(&records)
-        .filter(|(_, record)| !record.is_final())
-        .map(|(query, _)| query.clone())
-        .collect();
-    for query in &left {
-        let failure = Failure {
-            state: query.name.to_string(),
-            error: job::ErrorName::QueryCancelled.to_string(),
-            cause: "it did not end".to_owned(),
-        };
-        cancel::cancel(services, run, query, Some(&failure)).await?;
-    }
-    let records: Vec<QueryRecord> = if left.is_empty() {
-        records
-    } else {
+    let is_left = |record: &QueryRecord| !record.is_final() && record.stage != QueryStage::Queued;
+    let records = if records.iter().any(is_left) {
+        let left = plan.iter().zip(&records).filter(|(_, record)| is_left(record));
+        cancel::cancel_all(services, run, left.map(|(query, _)| query)).await?;
         run_files::records_of(storage, &layout, &run.execution, plan).await?
+    } else {
+        records
     };
     Ok(records.into_iter().map(QuerySummary::from).collect())
 }

@@ -64,16 +64,16 @@ pub enum GatherError {
     #[error("the results of the run have not been gathered")]
     NotGathered,
     /// Athena would not cancel a query.
-    #[error("cancelling the queries of the run")]
+    #[error("ending a query of the run")]
     Athena(#[from] AthenaError),
     /// Step Functions failed.
     #[error("following the run")]
     StepFunctions(#[from] StepFunctionsError),
     /// The records of the run cannot be used.
-    #[error("gathering the results")]
+    #[error("following the run")]
     Records(#[from] RunFileError),
     /// S3 failed.
-    #[error("gathering the results")]
+    #[error("following the run")]
     Storage(#[from] StorageError),
 }
 
@@ -158,7 +158,7 @@ pub async fn act(
             end::record(services, now, layout, ended).await
         }
         GatherTask::CleanUp { execution, run_id, status, started_at } => {
-            end::clean_up(services, now, execution, run_id, status, started_at).await
+            end::clean_up(services, now, execution, &run_id, status, started_at).await
         }
     }
 }

@@ -448,22 +448,27 @@ fn every_task_retries_what_its_function_may_mend_by_another_try() {
     let mut found = Vec::new();
     tasks(&serde_json::from_str(WORKFLOW).unwrap(), &mut found);
     assert_eq!(found.len(), 14);
+    let retried = |name: &ErrorName| found.iter().any(|(_, names)| names.contains(name.as_str()));
+    for name in ErrorName::ALL.iter().filter(|name| name.is_retryable()) {
+        assert!(retried(name), "no state retries {name}");
+    }
     for (called, mut names) in found {
         let aws = ["Lambda.", "Runtime.", "Sandbox.", "States."];
         names.retain(|name| !aws.iter().any(|prefix| name.starts_with(prefix)));
         let expected: &[ErrorName] = match called.as_str() {
             "${QueryLoaderFunctionArn}"
             | "${ZipS3FolderFunctionArn}"
-            | "${ResultsGathererFunctionArn} gather"
             | "${ResultsGathererFunctionArn} finish"
             | "${ResultsGathererFunctionArn} fail" => &[ErrorName::StorageUnavailable],
             "${ExecuteSingleQueryFunctionArn} run_query" => &[
                 ErrorName::QueryEnded,
                 ErrorName::QueryThrottled,
                 ErrorName::QueryUnavailable,
+                ErrorName::RunUnavailable,
                 ErrorName::StorageUnavailable,
             ],
             "${ExecuteSingleQueryResultFunctionArn} write_result"
+            | "${ResultsGathererFunctionArn} gather"
             | "${ResultsGathererFunctionArn} stop"
             | "${ResultsGathererFunctionArn} fail_query" => &[
                 ErrorName::QueryThrottled,

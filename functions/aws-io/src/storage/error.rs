@@ -142,7 +142,7 @@ impl Cause {
     fn of_code(code: &str) -> Option<Self> {
         Some(match code {
             "NoSuchKey" | "NoSuchBucket" => Self::Missing,
-            "PreconditionFailed" | "ConditionalRequestConflict" => Self::Changed,
+            "PreconditionFailed" => Self::Changed,
             "AccessDenied"
             | "ExpiredToken"
             | "InvalidAccessKeyId"
@@ -154,6 +154,8 @@ impl Cause {
             // With the next two, the bytes did not arrive as they were sent.
             "NoSuchUpload"
             | "BadDigest"
+            // Another write is under way: AWS says that the request may be sent again.
+            | "ConditionalRequestConflict"
             | "IncompleteBody"
             | "InternalError"
             | "OperationAborted"
@@ -207,7 +209,7 @@ mod tests {
         check("NoSuchKey", 404, Cause::Missing);
         check("NoSuchUpload", 404, Cause::Passing);
         check("PreconditionFailed", 412, Cause::Changed);
-        check("ConditionalRequestConflict", 409, Cause::Changed);
+        check("ConditionalRequestConflict", 409, Cause::Passing);
         check("OperationAborted", 409, Cause::Passing);
         check("BucketNotEmpty", 409, Cause::Request);
         check("AccessDenied", 403, Cause::Denied);

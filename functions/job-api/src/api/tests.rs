@@ -372,6 +372,7 @@ async fn a_run_that_ended_is_shown_by_its_manifest() {
     let failure = json!({ "state": "RunQueries", "error": "Query.Failed", "cause": "no table" });
     let place = "s3://acme-results/out/r1/manifest.json";
     let manifest = json!({
+        "execution": { "arn": "arn:r1", "started_at": "2026-01-31T12:00:00Z" },
         "run_id": "r1", "status": "FAILED", "started_at": "2026-01-31T12:00:00Z",
         "finished_at": finished_at, "queries": queries, "file": null, "delivery": null,
         "failure": failure, "data_scanned_bytes": 7,
