@@ -5,8 +5,9 @@ use aws_sdk_sfn::{
     Client,
     config::{Builder, retry::RetryConfig},
     error::{ProvideErrorMetadata, SdkError},
+    types::ExecutionStatus,
 };
-use job::ErrorName;
+use job::{ErrorName, view::RunState};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::Failure;
@@ -34,9 +35,15 @@ pub enum Answered {
     TooLate,
 }
 
-/// An execution that has ended.
+/// An execution, as far as the clean-up after it needs it.
 #[derive(Clone, Debug)]
-pub struct EndedExecution {
+pub struct ExecutionDescription {
+    /// Name of the execution.
+    pub name: String,
+    /// Start of the execution, in milliseconds since 1970.
+    pub started_at_milliseconds: i64,
+    /// Status of the execution.
+    pub status: RunState,
     /// JSON text that it was started with. It may hold a password.
     pub input: SecretString,
     /// Name of the error that it ended with.
@@ -105,11 +112,24 @@ impl StepFunctions {
         answered(sent.map(|_| ()))
     }
 
-    /// Looks at an execution that has ended; nothing if there is none.
-    pub async fn ended(&self, arn: &str) -> Result<Option<EndedExecution>, StepFunctionsError> {
+    /// Looks at an execution; nothing if there is none.
+    pub async fn describe(
+        &self,
+        arn: &str,
+    ) -> Result<Option<ExecutionDescription>, StepFunctionsError> {
         let sent = self.client.describe_execution().execution_arn(arn).send().await;
         match sent {
-            Ok(answer) => Ok(Some(EndedExecution {
+            Ok(answer) => Ok(Some(ExecutionDescription {
+                name: answer.name.unwrap_or_default(),
+                started_at_milliseconds: answer.start_date.to_millis().unwrap_or_default(),
+                status: match answer.status {
+                    ExecutionStatus::Succeeded => RunState::Succeeded,
+                    ExecutionStatus::Failed => RunState::Failed,
+                    ExecutionStatus::TimedOut => RunState::TimedOut,
+                    ExecutionStatus::Aborted => RunState::Aborted,
+                    // A state that is new may be one that goes on.
+                    _ => RunState::Running,
+                },
                 input: answer.input.unwrap_or_default().into(),
                 error: answer.error,
                 cause: answer.cause,

@@ -15,7 +15,6 @@ use crate::{
     record::{Failure, QueryState},
     run_record::ExecutionId,
     s3::{ObjectVersion, Prefix, S3Location},
-    view::RunState,
 };
 
 /// The most bytes of planned queries that a state carries: a quarter of the 256 KiB that
@@ -249,14 +248,11 @@ pub enum GatherTask {
         /// State in which it ended.
         state: QueryState,
     },
-    /// Clean up after an execution that did not succeed: an event of Step Functions.
+    /// Clean up after an execution that did not succeed: an event of Step Functions. Its name and
+    /// status, which the event holds as well, are asked for: an event may be late.
     CleanUp {
         /// ARN of the execution.
         execution: String,
-        /// Name of the execution. One that was started by hand may be no run id.
-        run_id: String,
-        /// Status in which it ended.
-        status: RunState,
         /// Start of the execution, in milliseconds since 1970.
         started_at: i64,
     },

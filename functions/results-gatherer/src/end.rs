@@ -55,7 +55,7 @@ pub(crate) async fn record(
     let Some(claim) = end(services, &layout, &ended.run_id, &ended.execution).await? else {
         return Ok(unrecorded);
     };
-    write(services, now, &layout, claim.record(), ended).await
+    write(services, now, &layout, &claim, ended).await
 }
 
 /// Cleans up after an execution that was stopped, timed out or failed: cancels its queries and
@@ -64,22 +64,32 @@ pub(crate) async fn clean_up(
     services: &Services,
     now: Timestamp,
     arn: String,
-    name: &str,
-    status: RunState,
     started_at_milliseconds: i64,
 ) -> Result<Answer, GatherError> {
     let unrecorded = Answer::Recorded { manifest: None };
+    let Some(told) = services.step_functions.describe(&arn).await? else { return Ok(unrecorded) };
+    // The name came back: this is not the execution of the event.
+    if told.started_at_milliseconds != started_at_milliseconds {
+        return Ok(unrecorded);
+    }
+    let error = match told.status {
+        // What Step Functions tells may lag behind its events: this is tried again.
+        RunState::Running => return Err(GatherError::NotEnded { arn }),
+        RunState::Succeeded => return Ok(unrecorded),
+        RunState::TimedOut => ErrorName::RunTimedOut.to_string(),
+        RunState::Aborted => told.error.unwrap_or_else(|| ErrorName::RunAborted.to_string()),
+        RunState::Failed => told.error.unwrap_or_else(|| ErrorName::RunFailed.to_string()),
+    };
     // An execution that somebody started by hand may have a name that is no run's.
     let (Ok(run_id), Ok(started_at)) =
-        (name.parse::<RunId>(), Timestamp::from_millisecond(started_at_milliseconds))
+        (told.name.parse::<RunId>(), Timestamp::from_millisecond(started_at_milliseconds))
     else {
         return Ok(unrecorded);
     };
-    let Some(told) = services.step_functions.ended(&arn).await? else { return Ok(unrecorded) };
     let Some(layout) = layout_of_input(&told.input, &run_id) else { return Ok(unrecorded) };
     let execution = ExecutionId { arn, started_at };
     let claim = match end(services, &layout, &run_id, &execution).await {
-        Ok(Some(claim)) => claim.record().clone(),
+        Ok(Some(claim)) => claim,
         Ok(None) => return Ok(unrecorded),
         // The job named a bucket that is not ours to write to: its run has failed with that.
         Err(GatherError::Records(RunFileError::Storage(
@@ -95,13 +105,6 @@ pub(crate) async fn clean_up(
         Some(run) => cancel::stop(services, run).await.map(|_| ()),
         None => Ok(()),
     };
-    let error = match status {
-        RunState::TimedOut => ErrorName::RunTimedOut.to_string(),
-        RunState::Aborted => told.error.unwrap_or_else(|| ErrorName::RunAborted.to_string()),
-        RunState::Running | RunState::Succeeded | RunState::Failed => {
-            told.error.unwrap_or_else(|| ErrorName::RunFailed.to_string())
-        }
-    };
     let cause = told.cause.unwrap_or_else(|| "Step Functions gives no cause".to_owned());
     let failure = Failure::of_state(EXECUTION, error, &cause);
     let ended = Ended { run_id, execution, failure, file: None, delivery: None };
@@ -112,14 +115,20 @@ pub(crate) async fn clean_up(
 
 /// Marks the end of the run, which nobody has begun if the execution failed before; nothing if the
 /// run is another execution's.
-async fn end<'a>(
-    services: &'a Services,
+async fn end(
+    services: &Services,
     layout: &RunLayout,
     run_id: &RunId,
     execution: &ExecutionId,
-) -> Result<Option<RunFile<'a>>, GatherError> {
+) -> Result<Option<RunRecord>, GatherError> {
     let claim = RunRecord::claimed(run_id.clone(), execution.clone(), None);
-    let mut claim = match RunFile::claim(&services.storage, layout.clone(), claim).await {
+    let taken = RunFile::claim(&services.storage, layout.clone(), claim.clone()).await;
+    let mut claim = match taken {
+        // Nobody can tell whose it is. The manifest is written all the same, unless one is there.
+        Err(error @ RunFileError::Unreadable(_)) => {
+            warn!(run.id = %run_id, error.message = %Chain(&error), "the claim cannot be read");
+            return Ok(Some(claim));
+        }
         Err(RunFileError::Conflict { owner, .. }) => {
             info!(run.id = %run_id, execution = %execution, %owner, "the run is not this execution's");
             return Ok(None);
@@ -127,7 +136,7 @@ async fn end<'a>(
         claim => claim?,
     };
     claim.advance(RunEvent::Ended).await?;
-    Ok(Some(claim))
+    Ok(Some(claim.record().clone()))
 }
 
 async fn write(

@@ -66,6 +66,12 @@ pub enum GatherError {
     /// Athena would not cancel a query.
     #[error("ending a query of the run")]
     Athena(#[from] AthenaError),
+    /// The execution goes on, as far as Step Functions tells.
+    #[error("the execution `{arn}` has not ended")]
+    NotEnded {
+        /// ARN of the execution.
+        arn: String,
+    },
     /// Step Functions failed.
     #[error("following the run")]
     StepFunctions(#[from] StepFunctionsError),
@@ -82,6 +88,7 @@ impl Failure for GatherError {
         match self {
             Self::Failed { .. } => ErrorName::QueryFailed,
             Self::NotGathered => ErrorName::RunRecordInvalid,
+            Self::NotEnded { .. } => ErrorName::RunUnavailable,
             Self::Athena(error) => error.name(),
             Self::StepFunctions(error) => error.name(),
             Self::Records(error) => error.name(),
@@ -157,8 +164,8 @@ pub async fn act(
             let ended = end::Ended { run_id, execution, failure, file, delivery };
             end::record(services, now, layout, ended).await
         }
-        GatherTask::CleanUp { execution, run_id, status, started_at } => {
-            end::clean_up(services, now, execution, &run_id, status, started_at).await
+        GatherTask::CleanUp { execution, started_at } => {
+            end::clean_up(services, now, execution, started_at).await
         }
     }
 }
