@@ -45,6 +45,14 @@ pub enum RunFileError {
         /// Its owner.
         owner: ExecutionId,
     },
+    /// A document lies under the prefix of the run that is older than its claim.
+    #[error(
+        "`{location}` was there before the run; start the job under another name, or remove what lies there"
+    )]
+    Leftover {
+        /// The document.
+        location: S3Location,
+    },
     /// The run has ended.
     #[error("the run `{run_id}` has ended; start the job again as a new run")]
     Ended {
@@ -73,7 +81,7 @@ impl From<StorageError> for RunFileError {
 impl Failure for RunFileError {
     fn name(&self) -> ErrorName {
         match self {
-            Self::Conflict { .. } => ErrorName::RunConflict,
+            Self::Conflict { .. } | Self::Leftover { .. } => ErrorName::RunConflict,
             Self::Ended { .. } => ErrorName::RunEnded,
             Self::Unreadable(_) => ErrorName::RunRecordInvalid,
             Self::Storage(error) => error.name(),

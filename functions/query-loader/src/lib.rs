@@ -104,7 +104,7 @@ pub async fn load(storage: &Storage, task: LoadQueries) -> Result<LoadedQueries,
         let queries = plan::plan(storage, &job, &task).await?;
         // Before anything but the claim is written.
         delivered_name(&job, &task, &queries)?;
-        let queries = keep_plan(storage, &layout, queries).await?;
+        let queries = keep_plan(storage, &layout, queries, claim.is_new()).await?;
         let run = planned(job, task, &queries)?;
         claim.advance(RunEvent::Planned(Box::new(run))).await?;
     }
@@ -119,11 +119,13 @@ pub async fn load(storage: &Storage, task: LoadQueries) -> Result<LoadedQueries,
     Ok(LoadedQueries { run, map, queries, plan: layout.plan() })
 }
 
-/// Writes the plan, unless one is there; gives the one that counts.
+/// Writes the plan, unless one is there; gives the one that counts. A plan that differs though the
+/// claim `is_new` is of another execution, whose claim somebody has removed.
 async fn keep_plan(
     storage: &Storage,
     layout: &RunLayout,
     queries: Vec<PlannedQuery>,
+    is_new: bool,
 ) -> Result<Vec<PlannedQuery>, LoadError> {
     let location = layout.plan();
     let size_bytes = json_bytes(&queries);
@@ -134,7 +136,13 @@ async fn keep_plan(
     }
     match storage.put_json_if(&location, &queries, Precondition::Absent).await {
         Ok(_) => Ok(queries),
-        Err(StorageError::Changed { .. }) => Ok(run_files::plan(storage, layout).await?),
+        Err(StorageError::Changed { .. }) => {
+            let kept = run_files::plan(storage, layout).await?;
+            if is_new && kept != queries {
+                return Err(RunFileError::Leftover { location }.into());
+            }
+            Ok(kept)
+        }
         Err(error) => Err(error.into()),
     }
 }

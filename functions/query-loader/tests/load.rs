@@ -159,6 +159,17 @@ async fn a_name_that_comes_back_conflicts_and_leaves_the_owner_alone() {
 }
 
 #[tokio::test]
+async fn a_plan_whose_claim_was_removed_is_not_run_by_another_execution() {
+    let bench = Bench::with(&[("q/a.sql", "SELECT 1")]).await;
+    bench.load_as("arn:first", job(["a"])).await.unwrap();
+    bench.store.delete("acme-results", "out/r1/run.json").await.unwrap();
+    bench.put("q/a.sql", "SELECT 'another'").await;
+    let error = bench.load_as("arn:second", job(["a"])).await.unwrap_err();
+    assert!(error.starts_with("Run.Conflict: "), "{error}");
+    assert!(error.contains("plan.json` was there before the run"), "{error}");
+}
+
+#[tokio::test]
 async fn a_run_that_has_ended_is_not_planned() {
     let bench = Bench::with(&[("q/a.sql", "SELECT 1")]).await;
     let loaded = bench.load(job(["a"])).await.unwrap();

@@ -16,6 +16,8 @@ pub struct RunFile<'a> {
     layout: RunLayout,
     record: RunRecord,
     etag: String,
+    /// Whether this call has made the claim.
+    is_new: bool,
 }
 
 impl<'a> RunFile<'a> {
@@ -33,7 +35,10 @@ impl<'a> RunFile<'a> {
         let (run_id, execution) = (run_id.clone(), execution.clone());
         let put = storage.put_json_if(&layout.run(), &claim, Precondition::Absent).await;
         match put {
-            Ok(info) => Ok(Self { storage, layout, record: claim, etag: info.version.etag }),
+            Ok(info) => {
+                let etag = info.version.etag;
+                Ok(Self { storage, layout, record: claim, etag, is_new: true })
+            }
             // It is there: our own whose answer was lost, or another execution's.
             Err(error @ StorageError::Changed { .. }) => {
                 let found = Self::find(storage, layout, &run_id, &execution).await?;
@@ -58,7 +63,12 @@ impl<'a> RunFile<'a> {
         let Some((record, info)) = read else { return Ok(None) };
         let record: RunRecord = record;
         expect_owner(run_id, &record.execution, execution)?;
-        Ok(Some(Self { storage, layout, record, etag: info.version.etag }))
+        Ok(Some(Self { storage, layout, record, etag: info.version.etag, is_new: false }))
+    }
+
+    /// Returns whether this call has made the claim: then nothing of the run was there before.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// The claim.
@@ -80,7 +90,7 @@ impl<'a> RunFile<'a> {
                     let found =
                         Self::find(self.storage, self.layout.clone(), run_id, execution).await?;
                     let Some(found) = found else { return Err(error.into()) };
-                    *self = found;
+                    *self = Self { is_new: self.is_new, ..found };
                 }
                 Err(error) => return Err(error.into()),
             }
