@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{events, faults::Faulty, secrets::history};
 
-const SEEDS: Range<u64> = 0..16;
+const SEEDS: Range<u64> = 0..12;
 
 const QUERIES: [&str; 6] = ["q0", "q1", "q2", "q3", "q4", "q5"];
 
@@ -116,7 +116,7 @@ async fn rage(faulty: &Faulty, run_id: &str, random: &mut StdRng) {
 
 async fn check_seed(seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
-    let faulty = Faulty::start_with(|config| config.speed = 20.0).await;
+    let faulty = Faulty::start_with(|config| config.speed = 10.0).await;
     let scenario = &faulty.scenario;
     for name in QUERIES {
         scenario.put_query(name, &format!("SELECT '{name}' AS x, n_name FROM nation")).await;

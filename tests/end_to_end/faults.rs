@@ -143,7 +143,7 @@ impl Faulty {
         read.unwrap_or_else(|error| panic!("{key}: {error}")).to_vec()
     }
 
-    /// The final records of the run, by their keys, with their ETags.
+    /// The final records of the run, by their keys, with what each write changes.
     async fn final_records(&self, run_id: &str) -> BTreeMap<String, String> {
         let store = self.scenario.stack().store();
         let prefix = format!("athena-results/{run_id}/results/");

@@ -41,10 +41,10 @@ use self::{
 const SEEDS: u64 = 48;
 
 /// The seeds of `scripts/test --long`.
-const SEEDS_LONG: u64 = 3_000;
+const SEEDS_LONG: u64 = 2_000;
 
 /// Seeds at the same time. They spend their time in the pauses of the functions.
-const SEEDS_AT_ONCE: usize = 16;
+const SEEDS_AT_ONCE: usize = 48;
 
 /// Steps after which a run that has not ended never will.
 const STEPS_MAX: u64 = 20_000;
@@ -262,7 +262,7 @@ async fn run_query(world: &Arc<World>, query: usize) {
     }
 }
 
-/// RunQuery with its retries.
+/// The state `RunQuery` with its retries.
 async fn wait_for_query(world: &Arc<World>, query: usize) -> Result<(), ErrorName> {
     for retry_count in 0..TRIES_MAX {
         let token = format!("token-{query}-{retry_count}");
@@ -360,14 +360,14 @@ impl Driver {
         }
         let ended = std::mem::take(&mut self.world.desk.services().ended);
         for id in ended {
-            self.tell_end(id);
+            self.tell_end(&id);
         }
         Ok(())
     }
 
     /// Sends the event of a query's end: once, twice, or never.
-    fn tell_end(&mut self, id: String) {
-        let state = self.world.desk.services().state(&id);
+    fn tell_end(&mut self, id: &str) {
+        let state = self.world.desk.services().state(id);
         let copies = match self.random.random_range(0..10) {
             0 if self.weather.is_bad => 0,
             0..3 => 2,
@@ -377,7 +377,7 @@ impl Driver {
             self.world.needs_time_out.store(true, Ordering::Relaxed);
         }
         for _ in 0..copies {
-            let task = Task::QueryEnded { id: id.clone(), state };
+            let task = Task::QueryEnded { id: id.to_owned(), state };
             self.world.desk.push(Pending::Call { task, then: Then::Retry { tries: EVENT_TRIES } });
         }
     }
