@@ -60,8 +60,9 @@ const QUERIES: usize = 2;
 
 const EXECUTION_ARN: &str = "arn:aws:states:us-east-1:000000000000:execution:m:r1";
 
-/// The start of the execution, in milliseconds.
-const STARTED_AT: i64 = 1_769_860_800_000;
+/// The start of the execution, in milliseconds. In seconds with a fraction, as `DescribeExecution`
+/// tells it, no double is exactly this.
+const STARTED_AT: i64 = 1_769_860_800_123;
 
 /// A task of one of the two functions.
 #[derive(Clone, Debug)]

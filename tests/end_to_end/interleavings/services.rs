@@ -106,7 +106,7 @@ impl Services {
                 200,
                 &json!({
                     "executionArn": input["executionArn"], "stateMachineArn": "arn", "name": "r1",
-                    "status": self.execution_status, "startDate": 1_769_860_800.0,
+                    "status": self.execution_status, "startDate": 1_769_860_800.123,
                     "input": json!({ "output_bucket": "acme-results", "output_prefix": "" }).to_string(),
                 }),
             ),
