@@ -50,7 +50,7 @@ async fn a_statement_that_is_missing_fails_the_run_and_is_named() {
     check("execute-single-query", "RunQueries", run, "athena:StartQueryExecution").await;
     // What a query lacks while it runs fails the query, as on AWS.
     let query = ("RunQueries", "Query.Failed");
-    check("execute-single-query", "ReadTables", query, "glue:GetTable").await;
+    check("execute-single-query", "ReadTables", query, "glue:GetDatabase").await;
     let told = ["Access denied when writing output to url: s3://".to_owned()];
     check_told("execute-single-query", "LocateResults", query, &told).await;
     let transport = ("TransportFile", "Storage.Denied");

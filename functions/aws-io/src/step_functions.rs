@@ -5,6 +5,7 @@ use aws_sdk_sfn::{
     Client,
     config::{Builder, retry::RetryConfig},
     error::{ProvideErrorMetadata, SdkError},
+    primitives::DateTime,
     types::ExecutionStatus,
 };
 use job::{ErrorName, view::RunState};
@@ -121,7 +122,7 @@ impl StepFunctions {
         match sent {
             Ok(answer) => Ok(Some(ExecutionDescription {
                 name: answer.name.unwrap_or_default(),
-                started_at_milliseconds: answer.start_date.to_millis().unwrap_or_default(),
+                started_at_milliseconds: milliseconds(answer.start_date),
                 status: match answer.status {
                     ExecutionStatus::Succeeded => RunState::Succeeded,
                     ExecutionStatus::Failed => RunState::Failed,
@@ -138,6 +139,12 @@ impl StepFunctions {
             Err(error) => Err(StepFunctionsError::new("looking at an execution", error)),
         }
     }
+}
+
+/// A time in milliseconds since 1970. Step Functions tells seconds with a fraction, which as a binary
+/// number may lie below the millisecond that is meant: it is rounded, not cut.
+fn milliseconds(time: DateTime) -> i64 {
+    time.secs() * 1_000 + i64::from(time.subsec_nanos() + 500_000) / 1_000_000
 }
 
 /// A state that does not wait any more answers `TaskTimedOut`; the model has `TaskDoesNotExist` for
@@ -175,6 +182,20 @@ impl StepFunctionsError {
                 }
             }
             _ => Self::Unavailable { action, source: Box::new(error) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_millisecond_survives_its_way_as_a_fraction_of_seconds() {
+        for millisecond in (1_769_860_800_000_i64..).step_by(7).take(5_000) {
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 have 41 bits")]
+            let seconds = millisecond as f64 / 1_000.0;
+            assert_eq!(milliseconds(DateTime::from_secs_f64(seconds)), millisecond);
         }
     }
 }
