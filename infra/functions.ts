@@ -79,7 +79,7 @@ export function workflowFunctions(
       memoryMb: 512,
       timeoutSeconds: 300,
       grants: [
-        ...grants.readPinned("Queries", queries, "*"),
+        ...grants.read("Queries", queries, "*"),
         ...grants.read("Plan", results, "*/run.json", "*/plan.json"),
         grants.write("Plan", results, "*/run.json", "*/plan.json"),
         encrypt,
@@ -119,7 +119,7 @@ export function workflowFunctions(
       timeoutSeconds: 870,
       grants: [
         grants.followQueries(workGroupArns),
-        ...grants.readPinned("Results", results, "*"),
+        ...grants.read("Results", results, "*"),
         ...grants.upload("Results", results, "*/csv/*", "*/members/*", "*/results/*.json"),
         encrypt,
       ],
@@ -131,7 +131,7 @@ export function workflowFunctions(
       environment: { STATE_BUCKET: state.bucket },
       lostEvents: args.lostEvents,
       grants: [
-        ...grants.readPinned("Results", results, "*"),
+        ...grants.read("Results", results, "*"),
         grants.write("Results", results, "*"),
         ...grants.read("Waits", state, "waits/*"),
         grants.endTasks(account, prefix),
