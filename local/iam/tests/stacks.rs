@@ -64,7 +64,7 @@ fn a_function_reads_and_writes_its_own_part_of_the_buckets() {
     check("query-loader", &may, none, true);
     let may_not = [
         ("s3:PutObject", "OUR-queries/q.sql"),
-        ("s3:GetObject", "OUR-results/r/plan.json"),
+        ("s3:GetObject", "OUR-results/r/csv/q.csv"),
         ("s3:PutObject", "OUR-results/r/csv/q.csv"),
         ("s3:GetObject", "OUR-queries"),
         ("s3:GetObject", "OUR-queries-2/q.sql"),
