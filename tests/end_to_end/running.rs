@@ -253,3 +253,33 @@ async fn a_call_that_comes_after_its_run_has_ended_starts_no_query() {
     assert_eq!(all["QueryExecutionIds"], json!([]));
     scenario.end().await;
 }
+
+/// A function that was killed between its intent and the start: Athena has never heard of the token.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_intended_start_is_found_and_ended_by_the_end_of_the_run() {
+    let scenario = Scenario::start().await;
+    scenario.put_query("a", "SELECT n_name FROM nation").await;
+    let load = Scenario::load("r1", scenario.job(&["a"]));
+    let loaded = scenario.invoke("query-loader", &load).await;
+    let record = json!({
+        "name": "a", "file_name": "a.csv", "execution": loaded["run"]["execution"],
+        "attempt": 1, "started_at": null, "state": "STARTING", "token": "t".repeat(64),
+    });
+    let key = "athena-results/r1/results/a.json";
+    let store = scenario.stack().store();
+    store.put(RESULTS_BUCKET, key, None, record.to_string().into()).await.unwrap();
+
+    let stop = json!({ "action": "stop", "run": loaded["run"] });
+    let stopped = scenario.invoke("results-gatherer", &stop).await;
+    assert_eq!(stopped["cancelled"], 1, "{stopped}");
+    let record = scenario.record(&loaded, "a").await;
+    assert_eq!(record["state"], "CANCELLED", "{record}");
+    let id = json!({ "QueryExecutionId": record["query_execution_id"] });
+    let execution = scenario.athena("GetQueryExecution", &id).await;
+    let execution = &execution["QueryExecution"];
+    let state = execution["Status"]["State"].as_str().unwrap();
+    assert!(["CANCELLED", "FAILED"].contains(&state), "{execution}");
+    let scanned = execution["Statistics"]["DataScannedInBytes"].as_u64().unwrap_or_default();
+    assert_eq!(scanned, 0, "the clean-up has no rights on the tables");
+    scenario.end().await;
+}
