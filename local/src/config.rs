@@ -49,7 +49,7 @@ pub struct StackConfig {
     /// How many times faster than real time the state machine's timers run, and the pauses before
     /// retries of asynchronous invocations.
     pub speed: f64,
-    /// How the event bus misbehaves.
+    /// Faults of the event bus.
     pub event_faults: EventFaults,
     /// Since when the schedules are there; none ever fires if that is not said.
     pub schedules_since: Option<Timestamp>,

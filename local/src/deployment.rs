@@ -100,7 +100,7 @@ pub struct Function {
     pub timeout_seconds: u64,
     /// How many invocations may be under way; as many as the account has room for, if not given.
     pub reserved_concurrency: Option<usize>,
-    /// How it takes asynchronous invocations.
+    /// Settings of its asynchronous invocations.
     pub events: EventInvokeConfig,
 }
 

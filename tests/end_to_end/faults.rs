@@ -13,7 +13,7 @@ use tempfile::TempDir;
 const QUERIES: [(&str, &str, &str); 2] =
     [("a", "SELECT 1 AS x", "x\n1\n"), ("b", "SELECT 'ä' AS x, '' AS y", "x,y\nä,\"\"\n")];
 
-/// What happens to an invocation.
+/// A fault of an invocation.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     /// Its process is killed after so many requests to S3: at first after one, then after more.

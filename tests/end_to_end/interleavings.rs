@@ -216,7 +216,7 @@ fn planned(desk: &Desk) -> (Run, Vec<PlannedQuery>) {
     (run, queries)
 }
 
-/// What a seed decides beside the order.
+/// Choices of a seed beside the order.
 struct Weather {
     /// Answers are lost, requests refused, calls killed, events lost and time-outs early.
     is_bad: bool,

@@ -77,7 +77,7 @@ impl Storage {
         }
     }
 
-    /// What is known of an object, or nothing if it is not there; with `pin`, of that version.
+    /// Looks at an object, or at the version `pin` of it; gives nothing if it is not there.
     ///
     /// Without the permission to list the bucket S3 answers 403 for a missing object: that is the
     /// error [`StorageError::Denied`], not an absence.

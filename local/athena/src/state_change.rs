@@ -21,7 +21,7 @@ pub struct StateChange {
     pub current_state: &'static str,
     /// The number of the change: 1 is `QUEUED`.
     pub sequence_number: u64,
-    /// When it changed.
+    /// Time of the change.
     pub at: Timestamp,
     pub(crate) failure: Option<Failure>,
 }

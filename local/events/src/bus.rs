@@ -31,11 +31,11 @@ pub struct Rule {
     pub name: String,
     /// Its ARN, on whose behalf targets are called.
     pub arn: String,
-    /// Which events it is for.
+    /// Pattern of its events.
     pub pattern: Pattern,
     /// Whether it does anything.
     pub is_enabled: bool,
-    /// What is called for an event that matches.
+    /// Targets of an event that matches.
     pub targets: Vec<Target>,
 }
 
@@ -113,7 +113,7 @@ pub struct DeadLetter {
     pub event: Value,
     /// The last error.
     pub error: DeliveryError,
-    /// How often the target was called.
+    /// Number of calls of the target.
     pub tries: u32,
 }
 
@@ -130,7 +130,7 @@ pub struct RuleUsage {
     pub dead_letters: u64,
 }
 
-/// What a bus is made of.
+/// Parts of a bus.
 pub struct BusConfig {
     /// The rules.
     pub rules: Vec<Rule>,
@@ -140,7 +140,7 @@ pub struct BusConfig {
     pub concurrency_max: usize,
     /// The pause before the first retry. It doubles each time, up to five minutes.
     pub retry_wait: Duration,
-    /// How the bus misbehaves.
+    /// Faults of the bus.
     pub faults: EventFaults,
 }
 
@@ -211,7 +211,7 @@ impl Bus {
         }
     }
 
-    /// How the bus misbehaves.
+    /// Faults of the bus.
     pub fn faults(&self) -> &EventFaults {
         &self.0.faults
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 /// One arrival of an event at the bus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arrival {
-    /// How much later than it happened.
+    /// Delay after it happened.
     pub after: Duration,
 }
 

@@ -115,12 +115,12 @@ impl Guard {
         self.0.policies.reading(bucket, key, false)
     }
 
-    /// What a query that runs needs of the catalog, besides the right to start it.
+    /// Calls that a query makes of the catalog as it runs, besides the right to start it.
     pub fn querying(&self, sql: &str, catalog: Option<&str>, database: Option<&str>) -> Vec<Call> {
         athena::of_catalog(&self.0.policies, &*self.0.names, sql, catalog, database)
     }
 
-    /// What a query that runs needs to write its result.
+    /// Calls that a query makes to write its result.
     pub fn writing_results(&self, bucket: &str, key: &str) -> Vec<Call> {
         athena::of_results(&self.0.policies, bucket, key)
     }

@@ -19,7 +19,7 @@ const RETRY_WAITS: [Duration; 2] = [Duration::from_mins(1), Duration::from_mins(
 const THROTTLE_WAIT: Duration = Duration::from_secs(1);
 const THROTTLE_WAIT_MAX: Duration = Duration::from_mins(5);
 
-/// How a function takes events (`FunctionEventInvokeConfig`).
+/// Settings by which a function takes events (`FunctionEventInvokeConfig`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventInvokeConfig {
     /// Retries of an event at which the function failed, 0 to 2.

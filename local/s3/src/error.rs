@@ -33,7 +33,7 @@ pub enum StoreError {
     BucketNotEmpty {
         /// The bucket.
         bucket: String,
-        /// How many versions of objects it holds, with delete markers.
+        /// Number of versions of objects in it, with delete markers.
         versions: usize,
     },
     /// The key is empty or too long.

@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use crate::StoreError;
 
-/// How many random bytes an id has. Check bytes follow them.
+/// Number of random bytes of an id. Check bytes follow them.
 const RANDOM_BYTES: usize = 16;
 
-/// How many bytes an id has in all: 32 characters, as many as AWS's.
+/// Number of bytes of an id in all: 32 characters, as many as AWS's.
 const ID_BYTES: usize = 24;
 
 /// The id of a version of an object.

@@ -38,7 +38,7 @@ pub(super) struct AwsServices {
     pub(super) secrets: SecretStores,
     pub(super) guard: Arc<Guard>,
     pub(super) lambda: Lambda,
-    /// What the functions act with.
+    /// Access keys of the functions.
     pub(super) function_keys: Vec<AccessKey>,
     pub(super) events: Bus,
     pub(super) step_functions: Arc<StepFunctions>,

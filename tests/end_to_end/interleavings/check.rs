@@ -1,4 +1,4 @@
-//! What must hold of a run when nothing is left to do.
+//! Invariants of a run when nothing is left to do.
 
 use std::collections::{BTreeMap, BTreeSet};
 

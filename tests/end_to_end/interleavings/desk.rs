@@ -23,7 +23,7 @@ use super::{
     services::{Caller, Services},
 };
 
-/// What waits for its turn.
+/// A request that waits for its turn.
 pub(super) enum Pending {
     /// A request on its way to a service.
     Request { caller: Caller, request: HttpRequest, answer: oneshot::Sender<HttpResponse> },
@@ -35,7 +35,7 @@ pub(super) enum Pending {
     Call { task: Task, then: Then },
 }
 
-/// What follows a call.
+/// The outcome of a call.
 pub(super) enum Then {
     /// Its end is told to the state that waits for it.
     Tell(oneshot::Sender<Called>),

@@ -1,4 +1,4 @@
-//! What AWS recorded for `TestEventPattern`, in own examples; and a second definition of matching.
+//! Recordings of AWS for `TestEventPattern`, in own examples; and a second definition of matching.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};

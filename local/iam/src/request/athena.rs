@@ -34,7 +34,7 @@ pub(super) fn start(policies: &Policies, body: &[u8]) -> Option<Vec<Call>> {
     Some(vec![Call::new("athena:StartQueryExecution", work_group(policies, group))])
 }
 
-/// What a query that runs needs of the catalog.
+/// Calls that a query makes of the catalog as it runs.
 pub(crate) fn of_catalog(
     policies: &Policies,
     names: &dyn Names,
@@ -60,7 +60,7 @@ pub(crate) fn of_catalog(
     calls
 }
 
-/// What a query that runs needs where its result goes.
+/// Calls that a query makes where its result goes.
 pub(crate) fn of_results(policies: &Policies, bucket: &str, key: &str) -> Vec<Call> {
     let bucket_arn = format!("arn:aws:s3:::{bucket}");
     let object_arn = format!("{bucket_arn}/{key}");

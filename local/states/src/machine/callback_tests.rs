@@ -369,7 +369,7 @@ fn fleet(items: usize, catches: bool) -> Value {
 struct Chaos {
     pending: BTreeMap<Token, Event>,
     tokens: Vec<TaskToken>,
-    /// How many settlements of each token counted.
+    /// Number of settlements of each token that counted.
     settled: HashMap<TaskToken, usize>,
     function_errors: usize,
     finished: Option<Outcome>,
