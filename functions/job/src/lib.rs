@@ -19,6 +19,7 @@
 //! assert_eq!(job.database, "default");
 //! ```
 
+pub mod delivery;
 pub mod document;
 pub mod error;
 mod job;

@@ -1,0 +1,27 @@
+//! Where the file comes from.
+
+use async_trait::async_trait;
+use aws_io::StorageError;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+/// A file that can be read from its beginning as often as a delivery needs it.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Opens the file at `offset`, which is at most its size.
+    ///
+    /// # Errors
+    ///
+    /// When the file is not there, has changed, or can not be read.
+    async fn open(&self, offset: u64) -> Result<Content, StorageError>;
+}
+
+/// An opened file.
+pub struct Content {
+    /// The size of the whole file.
+    pub size_bytes: u64,
+    /// Which version of the file this is, such as its ETag. Another content has another version.
+    pub version: String,
+    /// Its bytes in order from the offset to the end, all of them, or an error.
+    pub chunks: BoxStream<'static, Result<Bytes, StorageError>>,
+}
