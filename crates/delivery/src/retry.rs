@@ -1,4 +1,4 @@
-//! How often something is tried within an invocation, and the waits in between.
+//! Retries within an invocation.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const WAIT_MIN: Duration = Duration::from_millis(250);
 /// The longest wait, unless the recipient asks for a longer one.
 const WAIT_MAX: Duration = Duration::from_mins(1);
 
-/// Whether another attempt inside the same call is worth it.
+/// The number of attempts that an error allows inside one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     /// No: it would end in the same way, or lock an account.
@@ -22,7 +22,7 @@ pub enum Retry {
 }
 
 impl Retry {
-    /// How many attempts there may be, where the configuration allows `max`.
+    /// Returns the number of attempts, where the configuration allows `max`.
     pub fn attempts(self, max: u32) -> u32 {
         match self {
             Self::Never => 1,
@@ -44,7 +44,7 @@ impl Default for Waits {
 }
 
 impl Waits {
-    /// The next wait.
+    /// Returns the next wait.
     pub fn next(&mut self) -> Duration {
         self.0.next().unwrap_or(WAIT_MAX)
     }

@@ -1,4 +1,4 @@
-//! Where the file comes from.
+//! The source of the file.
 
 use async_trait::async_trait;
 use aws_io::StorageError;
@@ -20,7 +20,7 @@ pub trait Source: Send + Sync {
 pub struct Content {
     /// The size of the whole file.
     pub size_bytes: u64,
-    /// Which version of the file this is, such as its ETag. Another content has another version.
+    /// Version of the file, such as its ETag. Another content has another version.
     pub version: String,
     /// Its bytes in order from the offset to the end, all of them, or an error.
     pub chunks: BoxStream<'static, Result<Bytes, StorageError>>,

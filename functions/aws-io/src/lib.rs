@@ -24,6 +24,7 @@ pub use crate::{
     lambda::Failure,
     storage::{
         COPIES_IN_FLIGHT, ListedObject, ObjectInfo, PARTS_IN_FLIGHT, Precondition, Storage,
+        dated::DatedJson,
         download::ObjectStream,
         error::StorageError,
         multipart::MultipartUpload,

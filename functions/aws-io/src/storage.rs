@@ -1,6 +1,7 @@
 //! S3, as far as the functions use it.
 
 mod buffers;
+pub(crate) mod dated;
 pub(crate) mod download;
 pub(crate) mod error;
 pub(crate) mod multipart;

@@ -28,19 +28,55 @@ pub struct Journal {
     /// Number of invocations that have held the lease.
     #[serde(default)]
     pub invocations: u32,
+    /// Progress of the delivery. While there is a lease, it is its holder's.
+    #[serde(flatten)]
+    pub progress: Progress,
+    /// Stage of the delivery.
+    #[serde(flatten)]
+    pub stage: JournalStage,
+}
+
+/// Progress of a delivery.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
     /// Number of attempts so far.
     #[serde(default)]
     pub attempt_count: u32,
     /// The latest attempts.
     #[serde(default)]
     pub attempts: Vec<AttemptRecord>,
-    /// Temporary files that may still lie at the recipient. A path is written here before the file
-    /// is made.
+    /// Place at which the next attempt resumes.
+    #[serde(default)]
+    pub checkpoint: Option<Checkpoint>,
+    /// Temporary files that may lie at the recipient. A path is written here before the file is
+    /// made.
     #[serde(default)]
     pub leftovers: Vec<String>,
-    /// Stage of the delivery.
-    #[serde(flatten)]
-    pub stage: JournalStage,
+    /// How the lost answer to a publication was settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
+}
+
+impl Progress {
+    /// Begins an attempt, and returns its number.
+    pub fn begin_attempt(&mut self, now: Timestamp) -> u32 {
+        self.attempt_count += 1;
+        let number = self.attempt_count;
+        let attempt =
+            AttemptRecord { number, started_at: now, ended_at: None, error: None, cause: None };
+        self.attempts.push(attempt);
+        let surplus = self.attempts.len().saturating_sub(ATTEMPTS_KEPT);
+        self.attempts.drain(..surplus);
+        number
+    }
+
+    /// Ends the latest attempt.
+    pub fn end_attempt(&mut self, now: Timestamp, error: Option<(ErrorName, String)>) {
+        if let Some(last) = self.attempts.last_mut() {
+            last.ended_at = Some(now);
+            (last.error, last.cause) = error.unzip();
+        }
+    }
 }
 
 /// The right of one invocation to act. It expires when the journal has not been written for so long.
@@ -57,11 +93,7 @@ pub struct Lease {
 #[serde(tag = "stage", rename_all = "UPPERCASE")]
 pub enum JournalStage {
     /// Nothing is published.
-    Open {
-        /// Place at which the next attempt resumes.
-        #[serde(default)]
-        checkpoint: Option<Checkpoint>,
-    },
+    Open,
     /// The file may be published, or may become published at any time.
     Publishing {
         /// What was about to be published.
@@ -247,57 +279,46 @@ pub enum Settled {
 pub enum JournalEvent {
     /// An invocation takes the lease, which is free or has expired.
     Taken(Lease),
-    /// The holder is alive. Its checkpoint replaces the old one.
-    Renewed {
-        /// The holder.
+    /// The holder is alive.
+    Saved {
+        /// Its lease, renewed.
         lease: Lease,
-        /// Its checkpoint.
-        checkpoint: Option<Checkpoint>,
-    },
-    /// The holder begins an attempt.
-    Begun {
-        /// The holder.
-        holder: String,
-        /// The attempt.
-        attempt: AttemptRecord,
-        /// Temporary files that may be at the recipient, with that of the attempt.
-        leftovers: Vec<String>,
+        /// Its progress.
+        progress: Progress,
     },
     /// The holder is about to publish.
     Intended {
-        /// The holder.
-        holder: String,
-        /// What it is about to publish.
+        /// Its lease, renewed.
+        lease: Lease,
+        /// Its progress.
+        progress: Progress,
+        /// The file that it is about to publish.
         intent: Intent,
     },
     /// The holder has found that nothing was published, and that nothing will be.
     NotPublished {
-        /// The holder.
-        holder: String,
+        /// Its lease, renewed.
+        lease: Lease,
+        /// Its progress.
+        progress: Progress,
     },
     /// The file is published.
     Delivered {
-        /// The holder.
+        /// Name of the holder.
         holder: String,
+        /// Its progress.
+        progress: Progress,
         /// How the file came there.
         status: DeliveryStatus,
         /// The receipt.
         receipt: Receipt,
-        /// Temporary files that may still be at the recipient.
-        leftovers: Vec<String>,
     },
     /// The holder ends without having published.
     Released {
-        /// The holder.
+        /// Name of the holder.
         holder: String,
-        /// End of its last attempt.
-        ended_at: Timestamp,
-        /// Error of its last attempt.
-        error: Option<(ErrorName, String)>,
-        /// Place at which the next invocation resumes.
-        checkpoint: Option<Checkpoint>,
-        /// Temporary files that may still be at the recipient.
-        leftovers: Vec<String>,
+        /// Its progress.
+        progress: Progress,
     },
     /// The run has ended.
     Closed,
@@ -321,10 +342,8 @@ impl Journal {
             file,
             lease: None,
             invocations: 0,
-            attempt_count: 0,
-            attempts: Vec::new(),
-            leftovers: Vec::new(),
-            stage: JournalStage::Open { checkpoint: None },
+            progress: Progress::default(),
+            stage: JournalStage::Open,
         }
     }
 
@@ -340,7 +359,7 @@ impl Journal {
             JournalStage::Closed { receipt: Some(receipt), .. } => {
                 Some((DeliveryStatus::Delivered, receipt))
             }
-            JournalStage::Open { .. }
+            JournalStage::Open
             | JournalStage::Publishing { .. }
             | JournalStage::Closed { receipt: None, .. } => None,
         }
@@ -354,55 +373,43 @@ impl Journal {
     pub fn next(&self, event: JournalEvent) -> Result<Self, JournalRefusal> {
         let mut next = self.clone();
         match event {
-            JournalEvent::Closed => next.close()?,
-            // The request to publish was under way when the run ended. The journal stays closed,
-            // and tells what happened.
-            JournalEvent::Delivered { receipt, leftovers, .. } if self.is_closed_with_intent() => {
-                let intent = match next.stage {
-                    JournalStage::Closed { intent, .. } => intent,
-                    _ => None,
-                };
-                next.stage = JournalStage::Closed { intent, receipt: Some(receipt) };
-                next.leftovers = leftovers;
+            // The request to publish was under way when the run ended. The journal stays closed, and
+            // tells what happened.
+            JournalEvent::Delivered { receipt, progress, .. } if self.is_closed_with_intent() => {
+                next.progress = progress;
+                if let JournalStage::Closed { receipt: kept, .. } = &mut next.stage {
+                    *kept = Some(receipt);
+                }
             }
             _ if self.has_ended() => return Err(JournalRefusal::Ended),
+            JournalEvent::Closed => {
+                let intent = match next.stage {
+                    JournalStage::Publishing { intent } => Some(intent),
+                    _ => None,
+                };
+                next.stage = JournalStage::Closed { intent, receipt: None };
+                next.lease = None;
+            }
             JournalEvent::Taken(lease) => next.take(lease),
-            JournalEvent::Renewed { lease, checkpoint } => {
-                self.expect_holder(&lease.holder)?;
-                next.lease = Some(lease);
-                next.set_checkpoint(checkpoint);
-            }
-            JournalEvent::Begun { holder, attempt, leftovers } => {
-                self.expect_holder(&holder)?;
-                next.attempt_count = attempt.number;
-                next.attempts.push(attempt);
-                let surplus = next.attempts.len().saturating_sub(ATTEMPTS_KEPT);
-                next.attempts.drain(..surplus);
-                next.leftovers = leftovers;
-            }
-            JournalEvent::Intended { holder, intent } => {
-                self.expect_holder(&holder)?;
+            JournalEvent::Saved { lease, progress } => next.save(lease, progress)?,
+            JournalEvent::Intended { lease, progress, intent } => {
+                next.save(lease, progress)?;
                 next.stage = JournalStage::Publishing { intent };
             }
-            JournalEvent::NotPublished { holder } => {
-                self.expect_holder(&holder)?;
-                next.stage = JournalStage::Open { checkpoint: None };
+            JournalEvent::NotPublished { lease, progress } => {
+                next.save(lease, progress)?;
+                next.stage = JournalStage::Open;
             }
-            JournalEvent::Delivered { holder, status, receipt, leftovers } => {
+            JournalEvent::Delivered { holder, progress, status, receipt } => {
                 self.expect_holder(&holder)?;
+                next.progress = progress;
                 next.lease = None;
-                next.leftovers = leftovers;
                 next.stage = JournalStage::Delivered { status, receipt };
             }
-            JournalEvent::Released { holder, ended_at, error, checkpoint, leftovers } => {
+            JournalEvent::Released { holder, progress } => {
                 self.expect_holder(&holder)?;
+                next.progress = progress;
                 next.lease = None;
-                next.set_checkpoint(checkpoint);
-                next.leftovers = leftovers;
-                if let Some(last) = next.attempts.last_mut() {
-                    last.ended_at = Some(ended_at);
-                    (last.error, last.cause) = error.unzip();
-                }
             }
         }
         Ok(next)
@@ -415,30 +422,17 @@ impl Journal {
         }
         // The old holder may still write to its temporary file: that file is not resumed.
         if self.lease.is_some() {
-            self.set_checkpoint(None);
+            self.progress.checkpoint = None;
         }
         self.lease = Some(lease);
         self.invocations += 1;
     }
 
-    fn close(&mut self) -> Result<(), JournalRefusal> {
-        self.stage = match &self.stage {
-            JournalStage::Open { .. } => JournalStage::Closed { intent: None, receipt: None },
-            JournalStage::Publishing { intent } => {
-                JournalStage::Closed { intent: Some(intent.clone()), receipt: None }
-            }
-            JournalStage::Delivered { .. } | JournalStage::Closed { .. } => {
-                return Err(JournalRefusal::Ended);
-            }
-        };
-        self.lease = None;
+    fn save(&mut self, lease: Lease, progress: Progress) -> Result<(), JournalRefusal> {
+        self.expect_holder(&lease.holder)?;
+        self.lease = Some(lease);
+        self.progress = progress;
         Ok(())
-    }
-
-    fn set_checkpoint(&mut self, checkpoint: Option<Checkpoint>) {
-        if let JournalStage::Open { checkpoint: kept } = &mut self.stage {
-            *kept = checkpoint;
-        }
     }
 
     fn is_closed_with_intent(&self) -> bool {
@@ -450,5 +444,153 @@ impl Journal {
             Some(lease) if lease.holder == holder => Ok(()),
             _ => Err(JournalRefusal::LeaseLost),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(holder: &str) -> Lease {
+        Lease { holder: holder.to_owned(), seconds: 60 }
+    }
+
+    fn intent() -> Intent {
+        Intent {
+            version: "v".to_owned(),
+            size_bytes: 3,
+            sha256: "00".to_owned(),
+            md5: None,
+            verified: Verified::Size,
+            temporary_path: Some("/in/.x.part".to_owned()),
+            backup_path: None,
+            remote_path: "/in/x".to_owned(),
+            mark: None,
+            old_mark: None,
+        }
+    }
+
+    fn receipt() -> Receipt {
+        Receipt {
+            remote_path: "/in/x".to_owned(),
+            bytes: 3,
+            sha256: Some("00".to_owned()),
+            verified: Verified::Size,
+            settled: None,
+            seen: Some(true),
+            duration_ms: 5,
+            attempts: 1,
+            details: ReceiptDetails::Sftp {
+                host_key: "ssh-ed25519 SHA256:x".to_owned(),
+                host_key_verified: true,
+            },
+        }
+    }
+
+    fn events(holder: &str) -> Vec<JournalEvent> {
+        let progress = Progress::default();
+        let checkpoint = Checkpoint {
+            version: "v".to_owned(),
+            acknowledged_bytes: 64,
+            sha256_state: None,
+            temporary_path: Some("/in/.x.part".to_owned()),
+            reopened: false,
+        };
+        let far = Progress { checkpoint: Some(checkpoint), ..Progress::default() };
+        let (lease, name) = (lease(holder), holder.to_owned());
+        vec![
+            JournalEvent::Taken(lease.clone()),
+            JournalEvent::Saved { lease: lease.clone(), progress: far.clone() },
+            JournalEvent::Intended {
+                lease: lease.clone(),
+                progress: far.clone(),
+                intent: intent(),
+            },
+            JournalEvent::NotPublished { lease, progress: progress.clone() },
+            JournalEvent::Delivered {
+                holder: name.clone(),
+                progress,
+                status: DeliveryStatus::Delivered,
+                receipt: receipt(),
+            },
+            JournalEvent::Released { holder: name, progress: far },
+            JournalEvent::Closed,
+        ]
+    }
+
+    /// All journals that two invocations and a clean-up can make.
+    fn reachable() -> Vec<Journal> {
+        let mut found = vec![Journal::new("r1".parse().unwrap(), None, "s3://b/k".to_owned())];
+        let mut at = 0;
+        while at < found.len() {
+            for event in events("a").into_iter().chain(events("b")) {
+                if let Ok(mut next) = found[at].next(event) {
+                    next.invocations = next.invocations.min(2);
+                    if !found.contains(&next) {
+                        found.push(next);
+                    }
+                }
+            }
+            at += 1;
+        }
+        found
+    }
+
+    #[test]
+    fn an_ended_journal_stays_as_it_is_but_for_the_receipt_of_a_late_publication() {
+        for journal in reachable().iter().filter(|journal| journal.has_ended()) {
+            assert_eq!(journal.lease, None);
+            for event in events("a") {
+                match journal.next(event) {
+                    Err(refusal) => assert_eq!(refusal, JournalRefusal::Ended),
+                    Ok(next) => {
+                        assert!(journal.is_closed_with_intent(), "{journal:?}");
+                        assert_eq!(next.receipt(), Some((DeliveryStatus::Delivered, &receipt())));
+                        assert!(matches!(next.stage, JournalStage::Closed { .. }));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_holder_of_the_lease_acts() {
+        for journal in reachable() {
+            let holder = journal.lease.as_ref().map(|lease| lease.holder.clone());
+            for event in events("a").into_iter().skip(1).take(5) {
+                let is_holder = holder.as_deref() == Some("a");
+                let is_late = journal.is_closed_with_intent()
+                    && matches!(event, JournalEvent::Delivered { .. });
+                assert_eq!(journal.next(event).is_ok(), is_holder || is_late, "{journal:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_outlives_a_release_and_not_an_expired_lease() {
+        let journal = Journal::new("r1".parse().unwrap(), None, "s3://b/k".to_owned());
+        let [taken, saved, _, _, _, released, _] = events("a").try_into().unwrap();
+        let held = journal.next(taken).unwrap().next(saved).unwrap();
+        let other = |journal: &Journal| journal.next(JournalEvent::Taken(lease("b"))).unwrap();
+        assert_eq!(other(&held).progress.checkpoint, None);
+        assert!(other(&held.next(released).unwrap()).progress.checkpoint.is_some());
+    }
+
+    #[test]
+    fn a_journal_is_read_as_it_was_written() {
+        for journal in reachable() {
+            let text = serde_json::to_string(&journal).unwrap();
+            assert_eq!(serde_json::from_str::<Journal>(&text).unwrap(), journal, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_receipt_keeps_the_published_form() {
+        let expected = serde_json::json!({
+            "transport": "sftp", "remote_path": "/in/x", "bytes": 3, "sha256": "00",
+            "verified": "size", "seen": true, "duration_ms": 5, "attempts": 1,
+            "host_key": "ssh-ed25519 SHA256:x", "host_key_verified": true,
+        });
+        assert_eq!(serde_json::to_value(receipt()).unwrap(), expected);
     }
 }
