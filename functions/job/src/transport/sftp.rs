@@ -6,7 +6,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 
-use super::{Limited, ProblemList, basename_template, secret, template_fault};
+use super::{
+    HostKeyError, HostKeyPin, Limited, ProblemList, basename_template, host::host_problem,
+    parse_host_keys, secret, template_fault,
+};
 
 /// A directory of an SFTP server and how to deliver into it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -42,7 +45,7 @@ pub struct SftpConfig {
     #[schemars(with = "Option<String>", extend("format" = "password", "writeOnly" = true))]
     pub sftp_private_key_passphrase: Option<SecretString>,
     /// The keys that the server may present: fingerprints `SHA256:…`, public keys, or lines of a
-    /// `known_hosts` file.
+    /// `known_hosts` file. An entry may have several lines, such as the output of `ssh-keyscan`.
     #[serde(default)]
     pub sftp_host_keys: Vec<String>,
     /// What happens when the server presents another key. Default: `require` when
@@ -220,6 +223,19 @@ impl SftpConfig {
         }
     }
 
+    /// Reads `sftp_host_keys`.
+    ///
+    /// # Errors
+    ///
+    /// The first entry that cannot be read: its index, and the reason.
+    pub fn host_key_pins(&self) -> Result<Vec<HostKeyPin>, (usize, HostKeyError)> {
+        let entries = self.sftp_host_keys.iter().enumerate();
+        let pins: Result<Vec<_>, _> = entries
+            .map(|(index, entry)| parse_host_keys(entry).map_err(|error| (index, error)))
+            .collect();
+        Ok(pins?.into_iter().flatten().collect())
+    }
+
     /// The directory that receives the file.
     ///
     /// # Errors
@@ -235,11 +251,14 @@ impl SftpConfig {
             "sftp_host",
             "is needed unless `sftp_secret` holds it",
         );
-        problems.add_if(
-            self.host_and_port().1.is_some_and(|port| Port::read(port).is_none()),
-            "sftp_host",
-            "what is behind the colon is no port from 1 to 65535",
-        );
+        match host_problem(&self.sftp_host) {
+            Some(problem) => problems.add("sftp_host", problem),
+            None => problems.add_if(
+                self.host_and_port().1.is_some_and(|port| Port::read(port).is_none()),
+                "sftp_host",
+                "what is behind the colon is no port from 1 to 65535",
+            ),
+        }
         self.check_credentials(problems);
         if let Err(error) = self.directory() {
             problems.add("sftp_path", error.to_string());
@@ -297,12 +316,8 @@ impl SftpConfig {
     }
 
     fn check_host_keys(&self, problems: &mut ProblemList) {
-        for (index, pin) in self.sftp_host_keys.iter().enumerate() {
-            problems.add_if(
-                !looks_like_host_key(pin),
-                &format!("sftp_host_keys[{index}]"),
-                "is neither a fingerprint `SHA256:…` (43 characters of base64) nor a public key `ssh-… AAAA…`",
-            );
+        if let Err((index, error)) = self.host_key_pins() {
+            problems.add(&format!("sftp_host_keys[{index}]"), error.to_string());
         }
         problems.add_if(
             self.sftp_host_key_check == Some(HostKeyCheck::Require)
@@ -312,27 +327,6 @@ impl SftpConfig {
             "`sftp_host_key_check` is `require`, so at least one host key must be given",
         );
     }
-}
-
-/// Whether a pin has the form of a fingerprint, a public key or a `known_hosts` line.
-///
-/// Only the form: whether the key itself is one is found out by who reads it.
-fn looks_like_host_key(pin: &str) -> bool {
-    let is_base64 =
-        |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
-    let words: Vec<_> = pin.split_whitespace().collect();
-    // A receipt of a delivery has the key's type before the fingerprint.
-    if let [digest] | [_, digest] = words[..]
-        && let Some(digest) = digest.strip_prefix("SHA256:")
-    {
-        let digest = digest.trim_end_matches('=');
-        return digest.len() == 43 && is_base64(digest);
-    }
-    words.windows(2).any(|pair| {
-        let is_type =
-            ["ssh-", "ecdsa-", "rsa-", "sk-"].iter().any(|prefix| pair[0].starts_with(prefix));
-        is_type && pair[1].starts_with("AAAA") && is_base64(pair[1])
-    })
 }
 
 /// A TCP port, written as a number or as text; 22 where none is given.
