@@ -3,5 +3,7 @@
 
 mod error;
 mod names;
+mod protocol;
+mod session;
 mod ssh;
 mod stage;
