@@ -76,6 +76,7 @@ mod tests {
             version: String::new(),
             acknowledged_bytes,
             sha256_state,
+            sha256: None,
             temporary_path: None,
             reopened: false,
         }

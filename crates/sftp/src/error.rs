@@ -1,8 +1,10 @@
 //! Reasons why a file was not delivered, and their names.
 
-use aws_io::Failure;
-use delivery::Retry;
-use job::ErrorName;
+use aws_io::{Failure, StorageError};
+use delivery::{LeaseError, Retry, TransportError};
+use job::{ErrorName, name::NameError, transport::RemoteDirectoryError};
+
+use crate::stage::{Code, EntryKind, Refusal};
 
 /// Reason why a file was not delivered.
 ///
@@ -125,6 +127,180 @@ pub enum Error {
         /// The cause, as far as it is known.
         reason: String,
     },
+    /// The server sent something that cannot be read.
+    #[error("{action}: the server breaks the SFTP protocol: {place}")]
+    Protocol {
+        /// Action that was under way.
+        action: String,
+        /// The fault and its place.
+        place: String,
+    },
+
+    /// The lease of the delivery was lost, or the run has ended.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The source cannot be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The name that the file should get is none.
+    #[error("naming the file at the recipient")]
+    FileName(#[source] NameError),
+    /// The directory is none.
+    #[error("reading `sftp_path`")]
+    Directory(#[source] RemoteDirectoryError),
+    /// The time of the invocation was up.
+    #[error(
+        "delivering `{path}`: the time of the call was up with {acknowledged} bytes acknowledged"
+    )]
+    OutOfTime {
+        /// The file.
+        path: String,
+        /// Bytes that the server has acknowledged.
+        acknowledged: u64,
+    },
+    /// The file takes longer than an execution may.
+    #[error(
+        "an execution ended before the file was delivered: the server was too slow, with \
+         {acknowledged} bytes acknowledged"
+    )]
+    TooSlow {
+        /// Bytes that the server has acknowledged.
+        acknowledged: u64,
+    },
+
+    /// The directory does not exist, and was not made.
+    #[error("opening `{path}`: its directory does not exist{hint}")]
+    NoDirectory {
+        /// The file.
+        path: String,
+        /// Why it was not made.
+        hint: String,
+    },
+    /// The server refused a request.
+    #[error("{action}: {}{}", said(*code, message), hint.unwrap_or_default())]
+    Refused {
+        /// The request.
+        action: String,
+        /// The status.
+        code: Code,
+        /// The server's text.
+        message: String,
+        /// The setting that helps, if one is known.
+        hint: Option<&'static str>,
+    },
+    /// The server refused to rename the complete file.
+    #[error(
+        "{renaming}: {}; if this server forbids renaming, set `sftp_write_mode` to `direct`",
+        said(*code, message)
+    )]
+    Rename {
+        /// Both paths.
+        renaming: String,
+        /// The status.
+        code: Code,
+        /// The server's text.
+        message: String,
+    },
+    /// The server refused to rename the complete file, and then to put the old one back.
+    #[error("{renaming}: the server failed ({message}), and the old file is kept as `{backup}`")]
+    OldFileAside {
+        /// Both paths.
+        renaming: String,
+        /// Path of the old file.
+        backup: String,
+        /// The server's text.
+        message: String,
+    },
+    /// The complete file disappeared before it could be renamed.
+    #[error(
+        "`{path}` was complete and is gone: the server takes a file away {}",
+        if *was_read {
+            "once it was read; set `sftp_verify` to `size`"
+        } else {
+            "as soon as it is closed; set `sftp_write_mode` to `direct`"
+        }
+    )]
+    Vanished {
+        /// The temporary file.
+        path: String,
+        /// Whether it was read back.
+        was_read: bool,
+    },
+    /// Another file has the final name, and must not be replaced.
+    #[error("delivering `{path}`: another file is there, and `sftp_overwrite` is `fail`")]
+    Exists {
+        /// The file.
+        path: String,
+    },
+    /// Something has the final name that is not a file.
+    #[error("delivering `{path}`: {}", in_the_way(*kind))]
+    InTheWay {
+        /// The path.
+        path: String,
+        /// Kind of the entry.
+        kind: EntryKind,
+    },
+    /// The server has less or more than was written.
+    #[error("checking `{path}`: the server has {found} of {written} bytes")]
+    SizeMismatch {
+        /// The file.
+        path: String,
+        /// Bytes that were written.
+        written: u64,
+        /// Bytes that are there.
+        found: u64,
+    },
+    /// The file at the server is not what was written.
+    #[error("checking `{path}`: the server returns other bytes than were written")]
+    ContentMismatch {
+        /// The file.
+        path: String,
+    },
+    /// The file got its final name, and has another size there.
+    #[error(
+        "checking `{path}`: the file is delivered, but the server tells {found} bytes instead of \
+         {written} under its final name; if it stores files in another form, set `sftp_verify` to \
+         `none`"
+    )]
+    PublishedSize {
+        /// The file.
+        path: String,
+        /// Bytes that were written.
+        written: u64,
+        /// Size under the final name.
+        found: u64,
+    },
+    /// The file is delivered, and the second file beside it is not.
+    #[error("delivering `{path}`: the file is delivered, but its second file could not be written")]
+    SecondFile {
+        /// The first file.
+        path: String,
+        /// The error of the second.
+        source: Box<Error>,
+    },
+}
+
+fn said(code: Code, message: &str) -> String {
+    match code {
+        Code::Denied => format!("permission denied ({message})"),
+        Code::Unsupported => format!("the server does not support this ({message})"),
+        Code::NoSuchFile | Code::Failure => format!("the server failed ({message})"),
+    }
+}
+
+fn in_the_way(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Directory => {
+            "a directory has this name; remove it, or choose another `sftp_filename`"
+        }
+        EntryKind::Link => {
+            "a symbolic link has this name; to write the file that it leads to, set \
+             `sftp_write_mode` to `direct`"
+        }
+        EntryKind::Other | EntryKind::File => {
+            "something that is not a file has this name; choose another `sftp_filename`"
+        }
+    }
 }
 
 impl Failure for Error {
@@ -134,7 +310,28 @@ impl Failure for Error {
             | Self::HostKeyPin { .. }
             | Self::NotSsh { .. }
             | Self::NoCommonAlgorithm { .. }
-            | Self::NoSftp { .. } => ErrorName::TransportConfig,
+            | Self::NoSftp { .. }
+            | Self::FileName(_)
+            | Self::Directory(_)
+            | Self::NoDirectory { .. }
+            | Self::Vanished { .. } => ErrorName::TransportConfig,
+            Self::Lease(error) => error.name(),
+            Self::Storage(error) => error.name(),
+            Self::Refused { code, .. } | Self::Rename { code, .. } => match code {
+                Code::Denied => ErrorName::TransportPermission,
+                Code::Unsupported => ErrorName::TransportConfig,
+                Code::NoSuchFile | Code::Failure => ErrorName::TransportRemote,
+            },
+            Self::OutOfTime { .. } | Self::SizeMismatch { .. } | Self::ContentMismatch { .. } => {
+                ErrorName::TransportUnavailable
+            }
+            Self::Protocol { .. }
+            | Self::TooSlow { .. }
+            | Self::OldFileAside { .. }
+            | Self::Exists { .. }
+            | Self::InTheWay { .. }
+            | Self::PublishedSize { .. }
+            | Self::SecondFile { .. } => ErrorName::TransportRemote,
             Self::Connect { .. }
             | Self::NoSession { .. }
             | Self::TimedOut { .. }
@@ -146,26 +343,34 @@ impl Failure for Error {
 }
 
 impl Error {
-    /// Returns whether other credentials may end better.
-    pub fn is_of_credentials(&self) -> bool {
-        match self {
-            Self::PrivateKey { .. }
-            | Self::HostKeyPin { .. }
-            | Self::HostKey { .. }
-            | Self::RevokedHostKey { .. }
-            | Self::Login { .. } => true,
-            Self::Connect { .. }
-            | Self::NotSsh { .. }
-            | Self::NoCommonAlgorithm { .. }
-            | Self::NoSftp { .. }
-            | Self::NoSession { .. }
-            | Self::TimedOut { .. }
-            | Self::ConnectionLost { .. } => false,
-        }
+    /// The error of a request that the server refused.
+    pub(crate) fn refused(action: &str, Refusal { code, message }: Refusal) -> Self {
+        Self::Refused { action: action.to_owned(), code, message, hint: None }
     }
 
-    /// Returns how often the same may be tried again within a call.
-    pub fn retry(&self) -> Retry {
+    /// Returns whether the temporary file is of use after this error, or out of reach.
+    pub(crate) fn keeps_temporary_file(&self) -> bool {
+        matches!(
+            self,
+            Self::ConnectionLost { .. }
+                | Self::TimedOut { .. }
+                | Self::Protocol { .. }
+                | Self::OutOfTime { .. }
+                | Self::Storage(_)
+                | Self::Lease(_)
+                | Self::PublishedSize { .. }
+        )
+    }
+}
+
+impl TransportError for Error {
+    fn is_of_credentials(&self) -> bool {
+        self.name() == ErrorName::TransportAuth
+            || self.name() == ErrorName::TransportHostKey
+            || matches!(self, Self::PrivateKey { .. } | Self::HostKeyPin { .. })
+    }
+
+    fn retry(&self) -> Retry {
         match self {
             Self::PrivateKey { .. }
             | Self::HostKeyPin { .. }
@@ -175,11 +380,42 @@ impl Error {
             | Self::RevokedHostKey { .. }
             // The same credentials once more could lock the account.
             | Self::Login { .. }
-            | Self::NoSftp { .. } => Retry::Never,
+            | Self::NoSftp { .. }
+            | Self::Protocol { .. }
+            // The state machine waits longer than is sensible here.
+            | Self::Lease(_)
+            | Self::Storage(_)
+            | Self::OutOfTime { .. }
+            | Self::TooSlow { .. }
+            | Self::FileName(_)
+            | Self::Directory(_)
+            | Self::NoDirectory { .. }
+            | Self::Rename { .. }
+            | Self::OldFileAside { .. }
+            | Self::Vanished { .. }
+            | Self::Exists { .. }
+            | Self::InTheWay { .. }
+            | Self::PublishedSize { .. } => Retry::Never,
+            Self::Refused { code, .. } => match code {
+                Code::Denied | Code::Unsupported => Retry::Never,
+                // Some servers fail once for reasons of their own.
+                Code::NoSuchFile | Code::Failure => Retry::Once,
+            },
+            Self::SecondFile { source, .. } => source.retry(),
             Self::Connect { .. }
             | Self::NoSession { .. }
             | Self::TimedOut { .. }
-            | Self::ConnectionLost { .. } => Retry::Often,
+            | Self::ConnectionLost { .. }
+            | Self::SizeMismatch { .. }
+            | Self::ContentMismatch { .. } => Retry::Often,
         }
+    }
+
+    fn forbids_login(&self) -> bool {
+        self.name() == ErrorName::TransportAuth
+    }
+
+    fn too_slow(acknowledged: u64) -> Self {
+        Self::TooSlow { acknowledged }
     }
 }

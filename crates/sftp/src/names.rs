@@ -3,6 +3,7 @@
 use delivery::Parcel;
 use job::{
     FileName,
+    delivery::Intent,
     name::NameError,
     transport::{RemoteDirectory, SftpConfig, Sidecar, WriteMode, remote_file_name},
 };
@@ -40,6 +41,17 @@ impl Paths {
             },
             backup: path(".bak"),
             last,
+        }
+    }
+
+    /// Takes over the names of an earlier attempt that was about to publish.
+    pub(crate) fn adopt(&mut self, intent: &Intent) {
+        self.last.clone_from(&intent.remote_path);
+        if let Some(path) = &intent.temporary_path {
+            self.temporary.clone_from(path);
+        }
+        if let Some(path) = &intent.backup_path {
+            self.backup.clone_from(path);
         }
     }
 }

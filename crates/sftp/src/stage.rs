@@ -120,7 +120,7 @@ pub(crate) enum Observation {
 
 /// The kind of a directory's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryKind {
+pub enum EntryKind {
     /// A file, or an entry whose kind the server does not tell.
     File,
     /// A directory.
@@ -143,7 +143,7 @@ pub(crate) struct Refusal {
 /// A status, as far as it makes a difference. "Exists already", "is a directory" and "disk full" are
 /// all failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Code {
+pub enum Code {
     /// There is no such file.
     NoSuchFile,
     /// Permission denied.

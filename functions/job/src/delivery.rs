@@ -138,6 +138,9 @@ pub struct Checkpoint {
     /// hash, where it holds no byte of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256_state: Option<String>,
+    /// SHA-256 of the file, in hexadecimal, once all of it is acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// Path of the temporary file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temporary_path: Option<String>,
@@ -493,6 +496,7 @@ mod tests {
             version: "v".to_owned(),
             acknowledged_bytes: 64,
             sha256_state: None,
+            sha256: None,
             temporary_path: Some("/in/.x.part".to_owned()),
             reopened: false,
         };

@@ -17,8 +17,8 @@ pub use self::{
     host_key::{HostKeyError, HostKeyPin, HostKeyType, PinnedKey, parse_host_keys},
     limited::Limited,
     sftp::{
-        HostKeyCheck, Overwrite, Port, RemoteDirectory, RemoteDirectoryError, SftpConfig, Sidecar,
-        Verify, WriteMode,
+        FileMode, HostKeyCheck, Overwrite, Port, RemoteDirectory, RemoteDirectoryError, SftpConfig,
+        Sidecar, Verify, WriteMode,
     },
     sharefile::{ShareFileConfig, sharefile_name_fault},
 };

@@ -68,6 +68,15 @@ pub struct SftpConfig {
     /// What the temporary name begins with.
     #[serde(default = "temp_prefix")]
     pub sftp_temp_prefix: String,
+    /// Mode bits of the delivered file, in octal, such as `"0640"`. The server decides if it is left
+    /// out.
+    #[serde(default)]
+    pub sftp_file_mode: Option<FileMode>,
+    /// Whether the partner takes files away as soon as they appear. A file whose final rename was
+    /// not answered and that is nowhere to be seen counts as delivered then; otherwise it is sent
+    /// again.
+    #[serde(default)]
+    pub partner_takes_files: bool,
     /// Whether missing directories are created.
     #[serde(default = "yes")]
     pub sftp_create_dirs: bool,
@@ -326,6 +335,46 @@ impl SftpConfig {
             "sftp_host_keys",
             "`sftp_host_key_check` is `require`, so at least one host key must be given",
         );
+    }
+}
+
+/// Mode bits of a file, written in octal as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMode(u32);
+
+impl FileMode {
+    /// The mode bits.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for FileMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let digits = text.strip_prefix("0o").unwrap_or(&text);
+        let is_octal =
+            (3..=4).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
+        mode.map(Self).ok_or_else(|| {
+            de::Error::custom(format!(
+                "expected mode bits in octal as text, from \"000\" to \"0777\", found `{text}`"
+            ))
+        })
+    }
+}
+
+impl JsonSchema for FileMode {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "FileMode".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(0o)?0?[0-7]{3}$" })
     }
 }
 
