@@ -1,37 +1,15 @@
-//! A file in S3.
+//! The file and the run of a delivery, in S3.
 
 use async_trait::async_trait;
-use aws_io::{ObjectInfo, Storage, StorageError, run_files};
-use futures_util::{StreamExt, stream};
-use job::{ObjectVersion, S3Location};
-use serde::Deserialize;
-
-use crate::{
-    Delivery, Error,
-    source::{Content, Source},
+use aws_io::{
+    ObjectInfo, Storage, StorageError,
+    run_files::{self, RunFileError},
 };
+use delivery::{Content, Source};
+use futures_util::{StreamExt, stream};
+use job::states::Run;
 
-/// Which object is delivered. Further fields of the event, such as its size, are not needed.
-#[derive(Clone, Debug, Deserialize)]
-pub struct ObjectReference {
-    /// The object.
-    #[serde(flatten)]
-    pub location: S3Location,
-    /// The version id that is delivered; the newest version, if nothing is said.
-    #[serde(default)]
-    pub version_id: Option<String>,
-    /// The ETag that it must still have, in a bucket without versioning.
-    #[serde(default)]
-    pub etag: Option<String>,
-}
-
-impl ObjectReference {
-    fn pin(&self) -> Option<ObjectVersion> {
-        let Self { version_id, etag, .. } = self.clone();
-        let is_pinned = version_id.is_some() || etag.is_some();
-        is_pinned.then(|| ObjectVersion { version_id, etag: etag.unwrap_or_default() })
-    }
-}
+use crate::{DeliveryRequest, LiveRun, request::ObjectReference};
 
 /// An object as the source of a delivery.
 #[derive(Debug)]
@@ -40,12 +18,27 @@ pub struct S3Object {
     reference: ObjectReference,
 }
 
-/// Returns an error when the run of the delivery has ended: a late call publishes nothing. A delivery
-/// without a run is somebody's own call.
-pub async fn expect_live(storage: &Storage, delivery: &Delivery) -> Result<(), Error> {
-    match &delivery.run {
-        Some(run) => Ok(run_files::expect_live(storage, run).await?),
-        None => Ok(()),
+/// The run of a delivery, by its claim in S3. A call by hand has none.
+#[derive(Debug)]
+pub struct S3Run<'a> {
+    storage: &'a Storage,
+    run: Option<&'a Run>,
+}
+
+impl<'a> S3Run<'a> {
+    /// The run of `request`.
+    pub fn new(storage: &'a Storage, request: &'a DeliveryRequest) -> Self {
+        Self { storage, run: request.run.as_ref() }
+    }
+}
+
+#[async_trait]
+impl LiveRun for S3Run<'_> {
+    async fn expect_live(&self) -> Result<(), RunFileError> {
+        match self.run {
+            Some(run) => run_files::expect_live(self.storage, run).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -70,6 +70,11 @@ impl RunLayout {
         self.at("manifest.json")
     }
 
+    /// The journal of a delivery: a [`crate::delivery::Journal`].
+    pub fn delivery(&self, destination: &str, number: u32) -> S3Location {
+        self.at(&format!("deliveries/{destination}/{number}.json"))
+    }
+
     /// The archive.
     pub fn archive(&self) -> S3Location {
         S3Location::new(self.bucket.as_str(), self.zip_prefix.key(&format!("{}.zip", self.run_id)))
@@ -110,6 +115,7 @@ mod tests {
             layout.gathered(),
             layout.error("LoadQueries"),
             layout.manifest(),
+            layout.delivery("1", 1),
             layout.archive(),
         ]
         .map(|location| location.to_string());
@@ -124,6 +130,7 @@ mod tests {
                 "s3://acme-results/out/r1/gathered.json",
                 "s3://acme-results/out/r1/errors/LoadQueries.json",
                 "s3://acme-results/out/r1/manifest.json",
+                "s3://acme-results/out/r1/deliveries/1/1.json",
                 "s3://acme-results/r1.zip",
             ]
         );
