@@ -88,6 +88,16 @@ pub enum Fault {
     Gibberish,
     /// The answer is `OK` and nothing else.
     NoDetails,
+    /// Nothing is done, and the answer is this status with a page of HTML.
+    Page(u16),
+    /// Nothing is done, and the answer is this status with this text.
+    Text(u16, &'static str),
+    /// Nothing is done, and the answer points to this address by the status 302.
+    RedirectsTo(&'static str),
+    /// The connection is cut before the answer, and the request is done after so long a time.
+    DoneLater(Duration),
+    /// The uploaded file gets this name.
+    StoresAs(&'static str),
 }
 
 /// The ways in which a server misbehaves. All clones are the same, so that they can be changed while

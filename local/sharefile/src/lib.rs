@@ -120,6 +120,7 @@ struct State {
     faults: Faults,
     tokens: Mutex<HashSet<String>>,
     requests: Mutex<Vec<(Call, String)>>,
+    published: Mutex<Vec<(PathBuf, String)>>,
     logins_rejected: AtomicUsize,
     chunks_in_flight: AtomicUsize,
     chunks_in_flight_max: AtomicUsize,
@@ -147,6 +148,7 @@ impl Server {
             faults: config.faults,
             tokens: Mutex::default(),
             requests: Mutex::default(),
+            published: Mutex::default(),
             logins_rejected: AtomicUsize::default(),
             chunks_in_flight: AtomicUsize::default(),
             chunks_in_flight_max: AtomicUsize::default(),
@@ -171,6 +173,12 @@ impl Server {
     /// The requests so far, each with its path, without the query.
     pub fn requests(&self) -> Vec<(Call, String)> {
         lock(&self.state.requests).clone()
+    }
+
+    /// The files that uploads have published so far, each with its MD5. A new version of a file counts
+    /// as a file of its own.
+    pub fn published(&self) -> Vec<(PathBuf, String)> {
+        lock(&self.state.published).clone()
     }
 
     /// The number of logins that were rejected so far.

@@ -114,6 +114,11 @@ async fn misbehave(
                 return gone(&cut).await;
             }
             Fault::CutAnswer => cuts_answer = true,
+            Fault::DoneLater(wait) => {
+                request.extensions_mut().insert(Shown(Vec::new()));
+                do_later(wait, request, next).await;
+                return gone(&cut).await;
+            }
             Fault::MuteAnswer => is_mute = true,
             Fault::ForgetTokens => lock(&state.tokens).clear(),
             _ => match instead(fault) {
@@ -151,6 +156,14 @@ fn instead(fault: Fault) -> Option<Response> {
                 .into_response()
         }
         Fault::Gibberish => Json(json!({ "value": "gibberish" })).into_response(),
+        Fault::Page(code) => {
+            let page = "<!DOCTYPE html><html><body>Sign in with your company</body></html>";
+            (status(code), [(header::CONTENT_TYPE, "text/html")], page).into_response()
+        }
+        Fault::Text(code, text) => (status(code), text).into_response(),
+        Fault::RedirectsTo(address) => {
+            (StatusCode::FOUND, [(header::LOCATION, address)]).into_response()
+        }
         Fault::ErrorText(text) => format!("ERROR:{text}").into_response(),
         _ => return None,
     })
@@ -160,6 +173,16 @@ fn soon() -> HeaderValue {
     let soon = Timestamp::now() + Duration::from_secs(1);
     let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&soon).ok();
     date.and_then(|date| date.try_into().ok()).unwrap_or(HeaderValue::from_static("1"))
+}
+
+/// Does what is asked for after `wait`, although the connection may be gone by then.
+async fn do_later(wait: Duration, request: Request, next: Next) {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    tokio::spawn(async move {
+        tokio::time::sleep(wait).await;
+        next.run(Request::from_parts(head, Body::from(body))).await;
+    });
 }
 
 async fn read_half(body: &mut Body) {

@@ -244,7 +244,7 @@ pub(crate) async fn standard(
         Ok((_, md5)) => md5,
         Err(error) => return failure(&error),
     };
-    match publish(&state, &address.uploadid, &upload, Some(&md5)) {
+    match publish(&state, &faults, &address.uploadid, &upload, Some(&md5)) {
         Ok(path) => published(&state, &faults, &address, &path),
         Err(refusal) => refusal,
     }
@@ -279,7 +279,7 @@ pub(crate) async fn chunk(
     if !address.finish {
         return Json(json!({ "error": false, "value": received.to_string() })).into_response();
     }
-    match publish(&state, &address.uploadid, &upload, address.file_hash.as_deref()) {
+    match publish(&state, &faults, &address.uploadid, &upload, address.file_hash.as_deref()) {
         Ok(path) => published(&state, &faults, &address, &path),
         Err(refusal) => refusal,
     }
@@ -296,7 +296,7 @@ pub(crate) async fn finish(
         Ok(upload) => upload,
         Err(refusal) => return refusal,
     };
-    match publish(&state, &address.uploadid, &upload, address.file_hash.as_deref()) {
+    match publish(&state, &faults, &address.uploadid, &upload, address.file_hash.as_deref()) {
         Ok(path) => published(&state, &faults, &address, &path),
         Err(refusal) => refusal,
     }
@@ -326,6 +326,7 @@ async fn receive(
 /// Gives a complete file its name.
 fn publish(
     state: &State,
+    faults: &Shown,
     id: &str,
     upload: &Upload,
     md5: Option<&str>,
@@ -344,8 +345,16 @@ fn publish(
     if old.is_some() && !upload.wish.overwrite {
         return Err(refusal(StatusCode::CONFLICT, "Conflict", "the file exists"));
     }
-    let path = old.unwrap_or_else(|| upload.folder.join(&upload.wish.file_name));
+    let other_name = faults.0.iter().find_map(|fault| match fault {
+        Fault::StoresAs(name) => Some(*name),
+        _ => None,
+    });
+    let path = match other_name {
+        Some(name) => upload.folder.join(name),
+        None => old.unwrap_or_else(|| upload.folder.join(&upload.wish.file_name)),
+    };
     fs::rename(&upload.file, &path).map_err(|error| failure(&error))?;
+    lock(&state.published).push((path.clone(), found));
     lock(&state.uploads.pending).remove(id);
     Ok(path)
 }

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{Limited, ProblemList, basename_template, secret, template_fault};
 
@@ -32,7 +32,9 @@ pub struct ShareFileConfig {
     #[serde(default, deserialize_with = "secret")]
     #[schemars(with = "Option<String>", extend("format" = "password", "writeOnly" = true))]
     pub password: Option<SecretString>,
-    /// The folder: its id, or one of `home`, `favorites`, `allshared`, `connectors`, `box`, `top`.
+    /// The folder: its id, its address in a browser, or one of `home`, `favorites`, `allshared`,
+    /// `connectors`, `box`, `top`.
+    #[serde(deserialize_with = "folder")]
     pub sharefile_folder: String,
     /// Name or ARN of a secret, or `ssm:` and the name of a parameter, with `client_id`, `client_secret`, `username` and `password`.
     #[serde(default)]
@@ -91,6 +93,58 @@ pub fn sharefile_name_fault(name: &str) -> Option<&'static str> {
     }
 }
 
+/// Reads a folder. In the place of a browser's address stands the id that is in it.
+fn folder<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let text = text.trim();
+    Ok(id_in_address(text).unwrap_or(text).to_owned())
+}
+
+/// Returns the id of a folder that is in its address in a browser, such as
+/// `https://acme.sharefile.com/home/shared/fo12ab34-…`. Older pages have it in the fragment:
+/// `https://acme.sharefile.com/app/#/home/shared/fo12ab34-…?sort=name`.
+fn id_in_address(text: &str) -> Option<&str> {
+    if !text.contains('/') {
+        return None;
+    }
+    let segments = text.rsplit(['/', '#']);
+    let mut segments = segments.map(|part| part.split(['?', '&']).next().unwrap_or_default());
+    segments.find(|segment| is_folder_id(segment))
+}
+
+/// Returns whether `text` looks like the id of a folder.
+fn is_folder_id(text: &str) -> bool {
+    text.strip_prefix("fo").is_some_and(|rest| {
+        rest.len() >= 6
+            && rest.bytes().any(|byte| byte.is_ascii_digit())
+            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    })
+}
+
+/// Returns the fault of a folder that is neither an id nor an alias.
+fn folder_fault(folder: &str) -> Option<&'static str> {
+    let segments = || folder.split(['/', '#', '?']);
+    // `d-s…` is a shared folder or file, `r-…` a request for files, `share/view/s…` their older form.
+    let is_link = |part: &str| part.starts_with("d-") || part.starts_with("r-") || part == "share";
+    if folder.is_empty() {
+        Some("is empty")
+    } else if !folder.contains('/') {
+        None
+    } else if segments().any(is_link) {
+        Some(
+            "is a share link, into which nothing can be delivered; open the folder itself in the \
+             browser, and take the id at the end of its address: `fo…`",
+        )
+    } else if folder.contains("://") || folder.contains(".sharefile.") {
+        Some(
+            "is an address without the id of a folder; open the folder in the browser, and take the \
+             id at the end of its address: `fo…`",
+        )
+    } else {
+        Some("is an id or an alias such as `home`; what follows it belongs into `sharefile_path`")
+    }
+}
+
 fn yes() -> bool {
     true
 }
@@ -103,10 +157,15 @@ impl ShareFileConfig {
     pub fn account_host(&self) -> Option<String> {
         let host = self.host.trim();
         let host = host.split_once("://").map_or(host, |(_, rest)| rest);
-        let host = host.split('/').next().unwrap_or_default().to_ascii_lowercase();
-        let is_name = !host.is_empty()
-            && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
-            && host.split('.').all(|label| !label.is_empty());
+        let host = host.split(['/', '?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+        let host = host.strip_suffix(":443").unwrap_or(&host).to_owned();
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        let is_name = host.len() <= 253 && host.split('.').all(is_label);
         let host = match host.split_once('.') {
             None => format!("{host}.sharefile.com"),
             Some((account, "sf-api.com")) => format!("{account}.sharefile.com"),
@@ -128,8 +187,9 @@ impl ShareFileConfig {
             problems.add("host", "is no host name, such as `acme.sharefile.com`");
         }
         self.check_credentials(problems);
-        let folder = self.sharefile_folder.trim();
-        problems.add_if(folder.is_empty(), "sharefile_folder", "is empty");
+        if let Some(fault) = folder_fault(self.sharefile_folder.trim()) {
+            problems.add("sharefile_folder", fault);
+        }
         self.check_path(problems);
         if let Some(fault) = template_fault(&self.sharefile_filename) {
             problems.add("sharefile_filename", fault);
@@ -237,6 +297,13 @@ mod tests {
             ("acme.sf-api.com", Some("acme.sharefile.com")),
             ("acme.sf-api.eu", Some("acme.sharefile.eu")),
             ("files.acme.example", Some("files.acme.example")),
+            ("https://acme.sharefile.com?x=1#y", Some("acme.sharefile.com")),
+            ("acme.sharefile.com:443/home", Some("acme.sharefile.com")),
+            ("https://acme.sharefile.com/home/shared/fo12ab34", Some("acme.sharefile.com")),
+            ("https://acme.sharefile.com:8443/", None),
+            ("acme.sharefile.com.", None),
+            ("-acme.sharefile.com", None),
+            ("ácme.sharefile.com", None),
             ("https://", None),
             ("acme..com", None),
             ("a b.sharefile.com", None),
@@ -245,7 +312,53 @@ mod tests {
             assert_eq!(config("host", host).account_host().as_deref(), expected, "{host}");
         }
         let message = "is no host name, such as `acme.sharefile.com`";
-        check("host", "a b", &[("config.host", message)]);
+        for bad in ["a b", "robot@acme.sharefile.com", "acme.sharefile.com:8443", "https:///home"] {
+            check("host", bad, &[("config.host", message)]);
+        }
+    }
+
+    #[test]
+    fn a_folder_is_found_in_what_people_copy() {
+        let id = "fo12ab34-5c6d-4e7f-8a9b-0c1d2e3f4a5b";
+        let home = "https://acme.sharefile.com/home";
+        for folder in [
+            id.to_owned(),
+            format!(" {id} "),
+            format!("{home}/shared/{id}"),
+            format!("{home}/shared/{id}/"),
+            format!("{home}/shared/{id}?sort=name&view=list#top"),
+            format!("https://acme.sharefile.com/app/#/home/shared/{id}?a=b"),
+            format!("acme.sharefile.com/f/{id}"),
+            format!("{home}/shared/fo99aa88-7c6d/{id}"),
+        ] {
+            assert_eq!(config("sharefile_folder", &folder).sharefile_folder, id, "{folder}");
+            check("sharefile_folder", &folder, &[]);
+        }
+        assert_eq!(config("sharefile_folder", "allshared").sharefile_folder, "allshared");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_one_is_told_with_the_right_spelling() {
+        let link = "is a share link, into which nothing can be delivered; open the folder itself in \
+                    the browser, and take the id at the end of its address: `fo…`";
+        let page = "is an address without the id of a folder; open the folder in the browser, and \
+                    take the id at the end of its address: `fo…`";
+        let path = "is an id or an alias such as `home`; what follows it belongs into \
+                    `sharefile_path`";
+        for (folder, message) in [
+            ("https://acme.sharefile.com/d-s12ab34cd56ef", link),
+            ("https://acme.sharefile.com/d-s12ab34cd56ef?x=y#z", link),
+            ("https://acme.sharefile.com/r-r12ab34cd56ef", link),
+            ("https://acme.sharefile.com/share/view/s12ab34cd56ef", link),
+            ("acme.sharefile.com/d-s12ab34cd56ef", link),
+            ("https://acme.sharefile.com/", page),
+            ("https://acme.sharefile.com/dashboard", page),
+            ("home/Reports", path),
+            ("", "is empty"),
+            (" ", "is empty"),
+        ] {
+            check("sharefile_folder", folder, &[("config.sharefile_folder", message)]);
+        }
     }
 
     #[test]
