@@ -3,7 +3,7 @@
 use aws_io::Failure;
 use jiff::Timestamp;
 use job::{
-    delivery::{DeliveryStatus, Receipt},
+    delivery::{DeliverySummary, Receipt},
     error::Chain,
 };
 use tokio::time::{sleep, timeout_at};
@@ -22,7 +22,7 @@ const INVOCATIONS_MAX: u32 = 90;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The file is at the recipient, and the journal has the receipt.
-    Delivered(DeliveryStatus, Receipt),
+    Delivered(DeliverySummary),
     /// The next invocation resumes from the journal's checkpoint.
     InProgress,
 }
@@ -108,7 +108,7 @@ async fn delivered<E: From<LeaseError>>(
         details,
     };
     lease.deliver(status, receipt.clone()).await?;
-    Ok(Ended::Delivered(status, receipt))
+    Ok(Ended::Delivered(DeliverySummary { status, receipt }))
 }
 
 /// Ends an invocation that has not delivered: with a checkpoint for the next one, or with nothing

@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use job::{
     ErrorName, RunId,
     delivery::{
-        Checkpoint, DeliveryStatus, Intent, Journal, JournalEvent, JournalRefusal, JournalStage,
-        Lease as LeaseRecord, Progress, Receipt, Settled,
+        Checkpoint, DeliveryStatus, DeliverySummary, Intent, Journal, JournalEvent, JournalRefusal,
+        JournalStage, Lease as LeaseRecord, Progress, Receipt, Settled,
     },
 };
 use tokio::{
@@ -95,7 +95,7 @@ pub enum Acquired<'a> {
     /// This invocation may act.
     Lease(Lease<'a>),
     /// The file was delivered before.
-    Delivered(DeliveryStatus, Receipt),
+    Delivered(DeliverySummary),
 }
 
 /// The right to act for a delivery, and its journal.
@@ -142,7 +142,7 @@ impl<'a> Lease<'a> {
                 return Err(LeaseError::Lost);
             };
             if let JournalStage::Delivered { status, receipt } = journal.stage {
-                return Ok(Acquired::Delivered(status, receipt));
+                return Ok(Acquired::Delivered(DeliverySummary { status, receipt }));
             }
             let Ok(next) = taken(&journal) else {
                 return Err(LeaseError::Ended { run_id: journal.run_id });

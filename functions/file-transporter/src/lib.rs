@@ -17,7 +17,7 @@ use delivery::{Acquired, Budget, Ended, Journals, Lease, LeaseError, Parcel, Sou
 use jiff::Timestamp;
 use job::{
     SecretReference,
-    delivery::{DeliveryStatus, Journal, Receipt},
+    delivery::{DeliveryStatus, DeliverySummary, Journal, Receipt},
     error::Chain,
     transport::Transporter,
 };
@@ -52,10 +52,20 @@ pub trait LiveRun: Send + Sync {
     async fn expect_live(&self) -> Result<(), RunFileError>;
 }
 
-/// Answer of the function. The state machine keeps its status alone; the receipt is in the journal.
+/// Answer of the function. The state machine keeps the status and the reference to the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    /// URI of the journal.
+    pub journal: String,
+    /// End of the invocation.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// End of an invocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
-pub enum Answer {
+pub enum Outcome {
     /// The file was sent.
     Delivered(Receipt),
     /// The file was there before.
@@ -64,8 +74,8 @@ pub enum Answer {
     InProgress {},
 }
 
-impl From<(DeliveryStatus, Receipt)> for Answer {
-    fn from((status, receipt): (DeliveryStatus, Receipt)) -> Self {
+impl From<DeliverySummary> for Outcome {
+    fn from(DeliverySummary { status, receipt }: DeliverySummary) -> Self {
         match status {
             DeliveryStatus::Delivered => Self::Delivered(receipt),
             DeliveryStatus::AlreadyThere => Self::AlreadyThere(receipt),
@@ -96,21 +106,21 @@ pub async fn deliver(
     }
     let reference = credentials::reference(&request.transporter)?;
     let call = Call { request, services, budget: Budget::until(deadline) };
-    let answer = call.deliver(reference.as_ref()).await?;
-    match &answer {
-        Answer::Delivered(receipt) | Answer::AlreadyThere(receipt) => tracing::info!(
+    let outcome = call.deliver(reference.as_ref()).await?;
+    match &outcome {
+        Outcome::Delivered(receipt) | Outcome::AlreadyThere(receipt) => tracing::info!(
             run.id = %request.run_id,
             remote_path = receipt.remote_path,
             size_bytes = receipt.bytes,
             attempts = receipt.attempts,
             "the file is delivered"
         ),
-        Answer::InProgress {} => tracing::info!(
+        Outcome::InProgress {} => tracing::info!(
             run.id = %request.run_id,
             "the time is up; the next invocation resumes the delivery"
         ),
     }
-    Ok(answer)
+    Ok(Answer { journal: request.journal().to_string(), outcome })
 }
 
 /// One invocation.
@@ -121,10 +131,10 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    async fn deliver(&self, reference: Option<&SecretReference>) -> Result<Answer, Error> {
+    async fn deliver(&self, reference: Option<&SecretReference>) -> Result<Outcome, Error> {
         let lease = match self.acquire().await? {
             Acquired::Lease(lease) => lease,
-            Acquired::Delivered(status, receipt) => return Ok((status, receipt).into()),
+            Acquired::Delivered(summary) => return Ok(summary.into()),
         };
         let Some(reference) = reference else {
             return self.carry(&self.request.transporter, &lease).await;
@@ -140,7 +150,7 @@ impl Call<'_> {
         let Some(now) = self.rotated(reference, &text, &error).await else { return Err(error) };
         match self.acquire().await? {
             Acquired::Lease(lease) => self.carry_with(reference, &now, &lease).await,
-            Acquired::Delivered(status, receipt) => Ok((status, receipt).into()),
+            Acquired::Delivered(summary) => Ok(summary.into()),
         }
     }
 
@@ -166,7 +176,7 @@ impl Call<'_> {
         reference: &SecretReference,
         text: &SecretString,
         lease: &Lease<'_>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Outcome, Error> {
         match credentials::fill(&self.request.transporter, reference, text) {
             Ok(transporter) => self.carry(&transporter, lease).await,
             Err(error) => release(lease, error).await,
@@ -174,11 +184,7 @@ impl Call<'_> {
     }
 
     /// Delivers by a transporter that has its credentials in it.
-    async fn carry(
-        &self,
-        transporter: &Transporter,
-        lease: &Lease<'_>,
-    ) -> Result<Answer, Error> {
+    async fn carry(&self, transporter: &Transporter, lease: &Lease<'_>) -> Result<Outcome, Error> {
         let DeliveryRequest { run_id, file_name, .. } = self.request;
         let Services { source, clock, .. } = self.services;
         let parcel = Parcel { run_id, file_name, source, budget: self.budget };
@@ -193,8 +199,8 @@ impl Call<'_> {
             },
         };
         Ok(match ended {
-            Ended::Delivered(status, receipt) => (status, receipt).into(),
-            Ended::InProgress => Answer::InProgress {},
+            Ended::Delivered(summary) => summary.into(),
+            Ended::InProgress => Outcome::InProgress {},
         })
     }
 
@@ -207,7 +213,9 @@ impl Call<'_> {
     ) -> Option<SecretString> {
         let (message, now) = match self.services.secrets.read(reference, Freshness::Now).await {
             Ok(now) if now.expose_secret() == text.expose_secret() => return None,
-            Ok(now) => ("the credentials do not work; the secret has changed, and is used", Some(now)),
+            Ok(now) => {
+                ("the credentials do not work; the secret has changed, and is used", Some(now))
+            }
             Err(reading) => {
                 tracing::warn!(
                     secret.reference = %reference,

@@ -71,7 +71,8 @@ impl DeliveryRequest {
                 format!("{host}\n{}\n{}", config.sftp_path, config.sftp_filename)
             }
             Transporter::ShareFile(config) => {
-                let ShareFileConfig { host, sharefile_folder, sharefile_path, .. } = config.as_ref();
+                let ShareFileConfig { host, sharefile_folder, sharefile_path, .. } =
+                    config.as_ref();
                 format!("{host}\n{sharefile_folder:?}\n{sharefile_path:?}")
             }
         };

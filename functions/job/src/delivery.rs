@@ -225,6 +225,16 @@ pub struct Receipt {
     pub details: ReceiptDetails,
 }
 
+/// A delivery as the run's manifest and view have it: the receipt, and its status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliverySummary {
+    /// How the file came to the recipient.
+    pub status: DeliveryStatus,
+    /// The receipt.
+    #[serde(flatten)]
+    pub receipt: Receipt,
+}
+
 /// The part of a receipt that differs between transports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "transport", rename_all = "lowercase")]
@@ -356,12 +366,15 @@ impl Journal {
     }
 
     /// The receipt, if the file was published.
-    pub fn receipt(&self) -> Option<(DeliveryStatus, &Receipt)> {
+    pub fn summary(&self) -> Option<DeliverySummary> {
         match &self.stage {
-            JournalStage::Delivered { status, receipt } => Some((*status, receipt)),
-            JournalStage::Closed { receipt: Some(receipt), .. } => {
-                Some((DeliveryStatus::Delivered, receipt))
+            JournalStage::Delivered { status, receipt } => {
+                Some(DeliverySummary { status: *status, receipt: receipt.clone() })
             }
+            JournalStage::Closed { receipt: Some(receipt), .. } => Some(DeliverySummary {
+                status: DeliveryStatus::Delivered,
+                receipt: receipt.clone(),
+            }),
             JournalStage::Open
             | JournalStage::Publishing { .. }
             | JournalStage::Closed { receipt: None, .. } => None,
@@ -549,7 +562,9 @@ mod tests {
                     Err(refusal) => assert_eq!(refusal, JournalRefusal::Ended),
                     Ok(next) => {
                         assert!(journal.is_closed_with_intent(), "{journal:?}");
-                        assert_eq!(next.receipt(), Some((DeliveryStatus::Delivered, &receipt())));
+                        let status = DeliveryStatus::Delivered;
+                        let receipt = receipt();
+                        assert_eq!(next.summary(), Some(DeliverySummary { status, receipt }));
                         assert!(matches!(next.stage, JournalStage::Closed { .. }));
                     }
                 }

@@ -228,7 +228,7 @@ pub enum GatherTask {
         run: Run,
         /// The file that was made.
         file: Deliverable,
-        /// The transporter's receipt, if there was one.
+        /// Status of the delivery and reference to its journal, if there was one.
         #[serde(default)]
         delivery: Option<Value>,
     },
@@ -279,9 +279,6 @@ pub enum GatherTask {
         /// The file, if it was made before the failure.
         #[serde(default)]
         file: Option<Deliverable>,
-        /// The transporter's receipt, if the file was delivered before the failure.
-        #[serde(default)]
-        delivery: Option<Value>,
         /// What failed.
         failure: Failure,
     },

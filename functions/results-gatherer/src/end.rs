@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tracing::{info, warn};
 
-use crate::{Answer, GatherError, Services, cancel};
+use crate::{Answer, GatherError, Services, cancel, deliveries};
 
 /// An execution that did not succeed.
 pub(crate) struct Ended {
@@ -26,7 +26,6 @@ pub(crate) struct Ended {
     pub(crate) execution: ExecutionId,
     pub(crate) failure: Failure,
     pub(crate) file: Option<Deliverable>,
-    pub(crate) delivery: Option<Value>,
 }
 
 /// The fields of a job that say where its run writes.
@@ -55,7 +54,8 @@ pub(crate) async fn record(
     let Some(claim) = end(services, &layout, &ended.run_id, &ended.execution).await? else {
         return Ok(unrecorded);
     };
-    write(services, now, &layout, &claim, ended).await
+    let delivery = deliveries::close_all(services, &layout).await?;
+    write(services, now, &layout, &claim, ended, delivery).await
 }
 
 /// Cleans up after an execution that was stopped, timed out or failed: cancels its queries and
@@ -100,6 +100,8 @@ pub(crate) async fn clean_up(
         }
         Err(error) => return Err(error),
     };
+    // Before everything that may take long: a rename may be under way at the partner.
+    let delivery = deliveries::close_all(services, &layout).await?;
     // The manifest must not wait for a query that cannot be cancelled now: the event comes again.
     let cancelled = match &claim.run {
         Some(run) => cancel::stop(services, run).await.map(|_| ()),
@@ -107,8 +109,8 @@ pub(crate) async fn clean_up(
     };
     let cause = told.cause.unwrap_or_else(|| "Step Functions gives no cause".to_owned());
     let failure = Failure::of_state(EXECUTION, error, &cause);
-    let ended = Ended { run_id, execution, failure, file: None, delivery: None };
-    let answer = write(services, now, &layout, &claim, ended).await?;
+    let ended = Ended { run_id, execution, failure, file: None };
+    let answer = write(services, now, &layout, &claim, ended, delivery).await?;
     cancelled?;
     Ok(answer)
 }
@@ -145,9 +147,10 @@ async fn write(
     layout: &RunLayout,
     claim: &RunRecord,
     ended: Ended,
+    delivery: Option<Value>,
 ) -> Result<Answer, GatherError> {
     let storage = &services.storage;
-    let Ended { run_id, execution, failure, file, delivery } = ended;
+    let Ended { run_id, execution, failure, file } = ended;
     let recorded = Answer::Recorded { manifest: Some(layout.manifest().to_string()) };
     if run_files::manifest(storage, layout).await?.is_some() {
         return Ok(recorded);

@@ -9,10 +9,9 @@ use job::{
     snapshot::Snapshot,
     states::{Deliverable, Gathered, Run},
 };
-use serde_json::Value;
 use tracing::info;
 
-use crate::{GatherError, Services, cancel};
+use crate::{GatherError, Services, cancel, deliveries};
 
 /// Writes the snapshot, unless it is there, and says what there is to deliver.
 pub(crate) async fn gather(services: &Services, run: &Run) -> Result<Gathered, GatherError> {
@@ -41,7 +40,7 @@ pub(crate) async fn finish(
     now: Timestamp,
     run: &Run,
     mut file: Deliverable,
-    delivery: Option<Value>,
+    is_delivered: bool,
 ) -> Result<S3Location, GatherError> {
     let storage = &services.storage;
     let layout = run.layout();
@@ -57,8 +56,11 @@ pub(crate) async fn finish(
     claim.expect_live()?;
     let snapshot = run_files::snapshot(storage, &layout, &run.execution).await?;
     let snapshot = snapshot.ok_or(GatherError::NotGathered)?;
-    let sent = delivery.as_ref().and_then(|receipt| receipt["sha256"].as_str());
-    file.sha256 = file.sha256.or_else(|| sent.map(str::to_owned));
+    let delivery =
+        if is_delivered { Some(deliveries::receipt(services, &layout).await?) } else { None };
+    let sent = delivery.as_ref().and_then(|delivery| delivery.receipt.sha256.clone());
+    file.sha256 = file.sha256.or(sent);
+    let delivery = delivery.as_ref().map(deliveries::to_value);
     let manifest = Manifest {
         file: Some(file),
         delivery,

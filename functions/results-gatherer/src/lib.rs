@@ -6,6 +6,7 @@
 //! manifest are written once. An execution that does not own the run touches nothing of it.
 
 mod cancel;
+mod deliveries;
 mod end;
 mod event;
 mod gather;
@@ -63,6 +64,9 @@ pub enum GatherError {
     /// The snapshot is missing that the manifest is made of.
     #[error("the results of the run have not been gathered")]
     NotGathered,
+    /// The journal of the delivery has no receipt.
+    #[error("the journal of the delivery has no receipt")]
+    NotDelivered,
     /// Athena would not cancel a query.
     #[error("ending a query of the run")]
     Athena(#[from] AthenaError),
@@ -87,7 +91,7 @@ impl Failure for GatherError {
     fn name(&self) -> ErrorName {
         match self {
             Self::Failed { .. } => ErrorName::QueryFailed,
-            Self::NotGathered => ErrorName::RunRecordInvalid,
+            Self::NotGathered | Self::NotDelivered => ErrorName::RunRecordInvalid,
             Self::NotEnded { .. } => ErrorName::RunUnavailable,
             Self::Athena(error) => error.name(),
             Self::StepFunctions(error) => error.name(),
@@ -132,7 +136,8 @@ pub async fn act(
     match task {
         GatherTask::Gather { run } => gather::gather(services, &run).await.map(Answer::Gathered),
         GatherTask::Finish { run, file, delivery } => {
-            let manifest = gather::finish(services, now, &run, file, delivery).await?;
+            let is_delivered = delivery.is_some();
+            let manifest = gather::finish(services, now, &run, file, is_delivered).await?;
             Ok(Answer::Recorded { manifest: Some(manifest.to_string()) })
         }
         GatherTask::FailQuery { run, query, failure } => {
@@ -154,14 +159,13 @@ pub async fn act(
             output_bucket,
             output_prefix,
             file,
-            delivery,
             failure,
         } => {
             let failure = RecordedFailure::of_state(failure.state, failure.error, &failure.cause);
             let layout = run.as_ref().map(job::states::Run::layout);
             let layout =
                 layout.or_else(|| end::layout(output_bucket?, output_prefix?, run_id.clone()));
-            let ended = end::Ended { run_id, execution, failure, file, delivery };
+            let ended = end::Ended { run_id, execution, failure, file };
             end::record(services, now, layout, ended).await
         }
         GatherTask::CleanUp { execution, started_at } => {
