@@ -63,6 +63,8 @@ struct Course {
     rules: Rules,
     /// Publication that was about to be made, by this attempt or an earlier one.
     intent: Option<Intent>,
+    /// Whether the intent, and with it the names, are those of an earlier attempt.
+    is_adopted: bool,
     sent: Option<Sent>,
     old_mark: Option<String>,
     /// Number of waits so far.
@@ -95,7 +97,13 @@ impl Carrier<'_> {
             }
         };
         match ended {
-            Ok(stage) => Ok(self.carried(&stage, course)),
+            Ok(stage) => {
+                if course.is_adopted {
+                    // The earlier attempt may have died between its renames.
+                    self.remote.remove(&course.paths.backup).await?;
+                }
+                Ok(self.carried(&stage, course))
+            }
             Err(error) => {
                 if !error.keeps_temporary_file() {
                     self.withdraw(&course).await;
@@ -133,7 +141,8 @@ impl Carrier<'_> {
             checks_size: config.sftp_verify != Verify::None,
             size_bytes,
         };
-        Ok(Course { paths, rules, intent, sent: None, old_mark: None, waits: 0 })
+        let is_adopted = intent.is_some();
+        Ok(Course { paths, rules, intent, is_adopted, sent: None, old_mark: None, waits: 0 })
     }
 
     /// In the write mode `direct` our own beginning may have the final name: it is not looked at.
@@ -147,9 +156,6 @@ impl Carrier<'_> {
 
     /// Removes temporary files of attempts that are not resumed.
     async fn remove_leftovers(&self, course: &Course) -> Result<(), Error> {
-        if !self.content.is_journaled() {
-            return Ok(());
-        }
         let lease = self.attempt.lease;
         let resumed = lease.checkpoint().and_then(|checkpoint| checkpoint.temporary_path);
         let intended = course.intent.as_ref().and_then(|intent| intent.temporary_path.clone());
@@ -390,10 +396,10 @@ impl Carrier<'_> {
         let lease = self.attempt.lease;
         if self.content.is_journaled() {
             lease.set_checkpoint(None);
-            // A final path that was never opened is not ours to remove.
-            if !lease.leftovers().contains(path) {
-                return;
-            }
+        }
+        // A final path that was never opened is not ours to remove.
+        if !lease.leftovers().contains(path) {
+            return;
         }
         if self.remote.remove(path).await.is_ok_and(|is_gone| is_gone) {
             lease.forget_leftover(path);
@@ -405,8 +411,8 @@ impl Carrier<'_> {
             unreachable!("{stage:?} publishes nothing");
         };
         let lease = self.attempt.lease;
+        lease.forget_leftover(&course.paths.temporary);
         if self.content.is_journaled() {
-            lease.forget_leftover(&course.paths.temporary);
             lease.set_checkpoint(None);
         }
         let (sha256, checked) = match (course.sent, course.intent) {
