@@ -27,6 +27,7 @@ fn refused<T>(code: StatusCode, message: &str) -> Result<T, RequestError> {
 
 /// Starts a session with a server that prints `greeting`, and then closes unless it `stays`.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "rows are values")]
 fn check_start(greeting: Vec<u8>, stays: bool, expected: Result<Features, StartError>) {
     let shown = String::from_utf8_lossy(&greeting).into_owned();
     let result = tokio::runtime::Runtime::new().unwrap().block_on(async {
