@@ -1,3 +1,5 @@
+mod servers;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -428,50 +430,5 @@ async fn a_seam_that_is_not_as_it_was_written_is_found() {
         (640, vec![seam(600, &[&file[600..], b"x"].concat()), good], false),
     ] {
         assert_eq!(check_seams(&lane, size_bytes, &seams).await, Ok(expected), "{seams:?}");
-    }
-}
-
-/// Uploads through OpenSSH's server and returns the megabytes per second.
-#[expect(clippy::cast_precision_loss, reason = "a rate needs no more")]
-async fn openssh_rate(lanes: usize, write_bytes: usize) -> Option<f64> {
-    const FILE_BYTES: usize = 400_000_000;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("file").to_str().unwrap().to_owned();
-    let mut all = Vec::new();
-    let mut servers = Vec::new();
-    for lane in 0..lanes {
-        let (session, server) = crate::session::tests::start_openssh().await?;
-        let handle = match lane {
-            0 => session.create_new(&path, crate::session::Access::ReadWrite).await.unwrap(),
-            _ => session.open_for_writing(&path).await.unwrap(),
-        };
-        all.push(Lane { session, handle });
-        servers.push(server);
-    }
-    let chunk = Bytes::from(text(64_000));
-    let chunks =
-        stream::iter((0..FILE_BYTES / chunk.len()).map(move |_| Ok(chunk.clone()))).boxed();
-    let config = config(write_bytes, 64);
-    let mut upload = Upload::new(all, HashedOffset::default(), &config, chunks);
-    let started = Instant::now();
-    assert!(upload.probe(&nothing()).await.unwrap());
-    assert_eq!(upload.run(later(), &nothing()).await.unwrap(), Ending::Complete);
-    let size_bytes = upload.end().offset();
-    let rate = size_bytes as f64 / 1e6 / started.elapsed().as_secs_f64();
-    let first = upload.first_lane();
-    let started = Instant::now();
-    let read = crate::readback::sha256(&first.session, &first.handle, size_bytes).await;
-    assert_eq!(read.unwrap(), upload.end().sha256());
-    let read_rate = size_bytes as f64 / 1e6 / started.elapsed().as_secs_f64();
-    eprintln!("{lanes} lanes, {write_bytes} bytes: {rate:.0} MB/s, read back {read_rate:.0} MB/s");
-    Some(rate)
-}
-
-#[tokio::test]
-#[ignore = "measures; run it in a release build"]
-async fn an_upload_to_openssh_is_as_fast_as_a_line() {
-    for (lanes, write_bytes) in [(1, 261_120), (1, 32_768), (2, 261_120)] {
-        let Some(rate) = openssh_rate(lanes, write_bytes).await else { return };
-        assert!(rate > 250.0, "{rate} MB/s");
     }
 }
