@@ -82,7 +82,7 @@ fn write(sink: &Sink, requests: Vec<Outgoing>) -> bool {
 
 /// A request of a packet and data of these sizes.
 fn request(sizes: &[usize]) -> Outgoing {
-    let slice = |size| Bytes::from_iter((0..=u8::MAX).cycle().take(size));
+    let slice = |size| (0..=u8::MAX).cycle().take(size).collect::<Bytes>();
     let data = sizes.iter().skip(1).map(|size| slice(*size)).collect();
     Outgoing::new(slice(sizes[0])).with_data(data)
 }
