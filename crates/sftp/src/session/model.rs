@@ -8,7 +8,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::{
     io::{AsyncWriteExt, duplex},
-    sync::mpsc,
+    sync::{Notify, mpsc},
 };
 
 use super::{
@@ -59,13 +59,14 @@ pub(crate) struct Model {
     pub(crate) read_bytes_max: Option<usize>,
     /// A read is answered with half of what it asks for.
     pub(crate) reads_are_short: bool,
-    /// Answers to writes that are still given.
-    pub(crate) answers_left: Option<usize>,
+    /// Number of writes that are answered; all if there is none.
+    pub(crate) answers_max: Option<usize>,
     /// Chooses the order of the answers; in the order of the requests if it is 0.
     pub(crate) order: u64,
     /// Bytes of a stream between client and server.
     pub(crate) stream_bytes: usize,
     pub(crate) state: Mutex<State>,
+    pub(crate) answered_all: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -147,8 +148,26 @@ impl Model {
                     if self.may_answer(&request) && writer.write_all(&answer).await.is_err() {
                         return;
                     }
+                    if self.has_answered_all() {
+                        self.answered_all.notify_one();
+                    }
                 }
             }
+        }
+    }
+
+    fn has_answered_all(&self) -> bool {
+        let answers = self.state.lock().unwrap().answers;
+        self.answers_max.is_some_and(|max| answers >= max)
+    }
+
+    /// Waits until no more writes are answered, and the client has seen what was.
+    pub(crate) async fn falls_silent(&self) {
+        if !self.has_answered_all() {
+            self.answered_all.notified().await;
+        }
+        for _ in 0..50 {
+            settle().await;
         }
     }
 
@@ -157,7 +176,7 @@ impl Model {
             return true;
         }
         let mut state = self.state.lock().unwrap();
-        if self.answers_left.is_some_and(|left| state.answers >= left) {
+        if self.answers_max.is_some_and(|max| state.answers >= max) {
             return false;
         }
         state.answers += 1;
