@@ -19,7 +19,7 @@ use crate::{
     remote::{Entry, Remote},
     sending::Sent,
     ssh::Connection,
-    stage::{Failure, Observation, Rules, Stage},
+    stage::{Failure, Identity, Observation, Rules, Stage},
 };
 
 /// Waits between renames of a file that a scanner may hold, and between looks at a size that is not
@@ -90,8 +90,9 @@ impl Carrier<'_> {
             }
             match self.observe(&stage, &mut course).await {
                 Ok(seen) => {
-                    self.note(&stage, &seen);
-                    stage = stage.next(seen, &course.rules);
+                    let next = stage.clone().next(seen.clone(), &course.rules);
+                    self.note(&stage, &seen, &next);
+                    stage = next;
                 }
                 Err(error) => break Err(error),
             }
@@ -352,20 +353,23 @@ impl Carrier<'_> {
         }
     }
 
-    /// Notes on the receipt what an observation says about an earlier attempt.
-    fn note(&self, stage: &Stage, seen: &Observation) {
-        let is_there = matches!(seen, Observation::Found { .. });
-        let is_late = *stage == Stage::LookForTemporary && is_there
+    /// Notes for the receipt that the rename of an earlier attempt is made now.
+    fn note(&self, stage: &Stage, seen: &Observation, next: &Stage) {
+        let lease = self.attempt.lease;
+        let is_late = *stage == Stage::LookForTemporary && *next == Stage::LookAgain
             || *stage == Stage::RenameUnseen && *seen == Observation::Done;
-        if is_late {
-            self.attempt.lease.set_settled(Settled::Published);
+        // That the file was sent twice is said for good.
+        if is_late && lease.settled() != Some(Settled::SentAgain) {
+            lease.set_settled(Settled::Published);
         }
     }
 
     async fn failed(&self, failure: Failure, course: &Course) -> Result<Error, Error> {
         let Paths { last, temporary, backup } = course.paths.clone();
         let is_published = matches!(failure, Failure::PublishedSize { .. });
-        if course.intent.is_some() && !is_published {
+        if is_published {
+            self.attempt.lease.forget_leftover(&temporary);
+        } else if course.intent.is_some() {
             self.attempt.lease.not_published().await?;
         }
         let renaming = format!("renaming `{temporary}` to `{last}`");
@@ -426,7 +430,10 @@ impl Carrier<'_> {
             size_bytes: course.rules.size_bytes,
             sha256,
             verified: verified.unwrap_or(checked),
-            settled: settled.or(lease.settled()),
+            settled: match lease.settled() {
+                Some(Settled::SentAgain) => Some(Settled::SentAgain),
+                noted => settled.or(noted),
+            },
             seen,
         }
     }
@@ -459,14 +466,15 @@ fn observation(
             let (ours, old) = intent
                 .map(|intent| (intent.mark.as_ref(), intent.old_mark.as_ref()))
                 .unwrap_or_default();
-            // Equal marks of both files tell nothing.
-            let is_ours = match mark.as_ref() {
-                Some(_) if ours == old => None,
-                Some(mark) if ours == Some(mark) => Some(true),
-                Some(mark) if old == Some(mark) => Some(false),
-                _ => None,
+            let identity = match mark.as_ref() {
+                Some(mark) if ours.is_some() && ours != old => match mark {
+                    mark if ours == Some(mark) => Identity::Ours,
+                    mark if old == Some(mark) => Identity::Old,
+                    _ => Identity::Another,
+                },
+                _ => Identity::Unknown,
             };
-            Observation::Found { kind, size_bytes, is_ours }
+            Observation::Found { kind, size_bytes, identity }
         }
     }
 }

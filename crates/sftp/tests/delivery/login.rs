@@ -55,7 +55,7 @@ async fn a_rejected_login_says_who_and_where_and_not_with_what() {
     let config = partner.config(&json!({ "sftp_password": "hunter2" }));
     let error = deliver_to(config, &Memory::new(file())).await.unwrap_err();
     let expected = format!(
-        "logging in to `{}` as `acme`: the server rejected `password`; it takes `password`, `keyboard-interactive`",
+        "logging in to `{}` as `acme`: the server rejected the password by `keyboard-interactive`; it takes `password`, `keyboard-interactive`",
         partner.server.address()
     );
     assert_eq!(error.to_string(), expected);
@@ -122,7 +122,8 @@ async fn another_host_key_ends_the_delivery_before_the_login() {
     for pin in [format!("SHA256:{}", "A".repeat(43)), ed25519, ecdsa] {
         let partner = Partner::start(Faults::default()).await;
         check(&partner, json!({ "sftp_host_keys": [pin] }), Err(TransportHostKey), 0).await;
-        assert_eq!(partner.server.connections(), 1, "a changed host key is not tried again");
+        // A fingerprint may be that of any of the server's keys: all of them are asked for.
+        assert!(partner.server.connections() <= 2, "a changed host key is not tried again");
     }
 }
 

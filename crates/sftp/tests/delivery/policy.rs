@@ -228,8 +228,9 @@ async fn written_in_place_no_old_second_file_says_that_the_first_is_complete() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_while_a_file_is_opened_in_place_leaves_no_part_of_it() {
-    // The greeting, a question for limits, and the opening that empties the old file; its answer is lost.
-    let faults = Faults::of([Fault::DropBeforeAnswer(3)]).on_first_connections(1);
+    // The greeting, a question for limits, a look, and the opening that empties the old file: its
+    // answer is lost.
+    let faults = Faults::of([Fault::DropBeforeAnswer(4)]).on_first_connections(1);
     let partner = Partner::start(faults).await;
     partner.put_old(b"old");
     let changes = json!({ "sftp_write_mode": "direct", "sftp_max_attempts": 1 });

@@ -22,7 +22,7 @@ use crate::{
 /// The SHA-256 of [`file`], computed by Python's `hashlib`.
 const SHA256: &str = "f5eba6673da692f99261c7ff8092f412c608082ee144f8b0c6d9f9c74b194969";
 const WRITE_BYTES: usize = 8192;
-const SHORT: Duration = Duration::from_secs(3);
+const SHORT: Duration = Duration::from_secs(5);
 /// Enough for a clean-up at the end.
 const LESS_SHORT: Duration = Duration::from_secs(8);
 

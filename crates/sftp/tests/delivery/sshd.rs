@@ -103,7 +103,7 @@ impl OpenSsh {
         for (field, value) in changes.as_object().unwrap() {
             config[field] = value.clone();
         }
-        json!({ "type": "sftp", "config": config })
+        config
     }
 
     /// Delivers the file twice, and expects exactly it and the outcome `expected` both times.
