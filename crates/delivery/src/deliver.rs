@@ -120,9 +120,10 @@ async fn failed<T: Transport>(
     error: T::Error,
 ) -> Result<Ended, T::Error> {
     let is_last = lease.invocations().await >= INVOCATIONS_MAX;
-    let is_resumable = error.name().is_retryable() && lease.checkpoint().is_some();
-    let resumes = is_resumable && lease.got_on() && !is_last;
-    if !is_resumable {
+    let could_resume = error.name().is_retryable() && lease.checkpoint().is_some();
+    let acknowledged_bytes = lease.acknowledged_bytes();
+    let resumes = could_resume && lease.got_on() && !is_last;
+    if !could_resume || is_last {
         lease.set_checkpoint(None);
         // Rejected credentials are not sent once more, not even to clean up.
         if !error.forbids_login() && !lease.leftovers().is_empty() {
@@ -145,8 +146,8 @@ async fn failed<T: Transport>(
     if resumes {
         return Ok(Ended::InProgress);
     }
-    if is_last && is_resumable {
-        return Err(T::Error::too_slow(lease.acknowledged_bytes()));
+    if is_last && could_resume {
+        return Err(T::Error::too_slow(acknowledged_bytes));
     }
     Err(error)
 }

@@ -19,7 +19,7 @@ use crate::{
     remote::{Entry, Remote},
     sending::Sent,
     ssh::Connection,
-    stage::{Failure, Observation, Rules, Stage},
+    stage::{Failure, Identity, Observation, Rules, Stage},
 };
 
 /// Waits between renames of a file that a scanner may hold, and between looks at a size that is not
@@ -63,6 +63,8 @@ struct Course {
     rules: Rules,
     /// Publication that was about to be made, by this attempt or an earlier one.
     intent: Option<Intent>,
+    /// Whether the intent, and with it the names, are those of an earlier attempt.
+    is_adopted: bool,
     sent: Option<Sent>,
     old_mark: Option<String>,
     /// Number of waits so far.
@@ -88,14 +90,21 @@ impl Carrier<'_> {
             }
             match self.observe(&stage, &mut course).await {
                 Ok(seen) => {
-                    self.note(&stage, &seen);
-                    stage = stage.next(seen, &course.rules);
+                    let next = stage.clone().next(seen.clone(), &course.rules);
+                    self.note(&stage, &seen, &next);
+                    stage = next;
                 }
                 Err(error) => break Err(error),
             }
         };
         match ended {
-            Ok(stage) => Ok(self.carried(&stage, course)),
+            Ok(stage) => {
+                if course.is_adopted {
+                    // The earlier attempt may have died between its renames.
+                    self.remote.remove(&course.paths.backup).await?;
+                }
+                Ok(self.carried(&stage, course))
+            }
             Err(error) => {
                 if !error.keeps_temporary_file() {
                     self.withdraw(&course).await;
@@ -133,7 +142,8 @@ impl Carrier<'_> {
             checks_size: config.sftp_verify != Verify::None,
             size_bytes,
         };
-        Ok(Course { paths, rules, intent, sent: None, old_mark: None, waits: 0 })
+        let is_adopted = intent.is_some();
+        Ok(Course { paths, rules, intent, is_adopted, sent: None, old_mark: None, waits: 0 })
     }
 
     /// In the write mode `direct` our own beginning may have the final name: it is not looked at.
@@ -147,9 +157,6 @@ impl Carrier<'_> {
 
     /// Removes temporary files of attempts that are not resumed.
     async fn remove_leftovers(&self, course: &Course) -> Result<(), Error> {
-        if !self.content.is_journaled() {
-            return Ok(());
-        }
         let lease = self.attempt.lease;
         let resumed = lease.checkpoint().and_then(|checkpoint| checkpoint.temporary_path);
         let intended = course.intent.as_ref().and_then(|intent| intent.temporary_path.clone());
@@ -346,20 +353,23 @@ impl Carrier<'_> {
         }
     }
 
-    /// Notes on the receipt what an observation says about an earlier attempt.
-    fn note(&self, stage: &Stage, seen: &Observation) {
-        let is_there = matches!(seen, Observation::Found { .. });
-        let is_late = *stage == Stage::LookForTemporary && is_there
+    /// Notes for the receipt that the rename of an earlier attempt is made now.
+    fn note(&self, stage: &Stage, seen: &Observation, next: &Stage) {
+        let lease = self.attempt.lease;
+        let is_late = *stage == Stage::LookForTemporary && *next == Stage::LookAgain
             || *stage == Stage::RenameUnseen && *seen == Observation::Done;
-        if is_late {
-            self.attempt.lease.set_settled(Settled::Published);
+        // That the file was sent twice is said for good.
+        if is_late && lease.settled() != Some(Settled::SentAgain) {
+            lease.set_settled(Settled::Published);
         }
     }
 
     async fn failed(&self, failure: Failure, course: &Course) -> Result<Error, Error> {
         let Paths { last, temporary, backup } = course.paths.clone();
         let is_published = matches!(failure, Failure::PublishedSize { .. });
-        if course.intent.is_some() && !is_published {
+        if is_published {
+            self.attempt.lease.forget_leftover(&temporary);
+        } else if course.intent.is_some() {
             self.attempt.lease.not_published().await?;
         }
         let renaming = format!("renaming `{temporary}` to `{last}`");
@@ -390,10 +400,10 @@ impl Carrier<'_> {
         let lease = self.attempt.lease;
         if self.content.is_journaled() {
             lease.set_checkpoint(None);
-            // A final path that was never opened is not ours to remove.
-            if !lease.leftovers().contains(path) {
-                return;
-            }
+        }
+        // A final path that was never opened is not ours to remove.
+        if !lease.leftovers().contains(path) {
+            return;
         }
         if self.remote.remove(path).await.is_ok_and(|is_gone| is_gone) {
             lease.forget_leftover(path);
@@ -405,8 +415,8 @@ impl Carrier<'_> {
             unreachable!("{stage:?} publishes nothing");
         };
         let lease = self.attempt.lease;
+        lease.forget_leftover(&course.paths.temporary);
         if self.content.is_journaled() {
-            lease.forget_leftover(&course.paths.temporary);
             lease.set_checkpoint(None);
         }
         let (sha256, checked) = match (course.sent, course.intent) {
@@ -420,7 +430,10 @@ impl Carrier<'_> {
             size_bytes: course.rules.size_bytes,
             sha256,
             verified: verified.unwrap_or(checked),
-            settled: settled.or(lease.settled()),
+            settled: match lease.settled() {
+                Some(Settled::SentAgain) => Some(Settled::SentAgain),
+                noted => settled.or(noted),
+            },
             seen,
         }
     }
@@ -453,14 +466,15 @@ fn observation(
             let (ours, old) = intent
                 .map(|intent| (intent.mark.as_ref(), intent.old_mark.as_ref()))
                 .unwrap_or_default();
-            // Equal marks of both files tell nothing.
-            let is_ours = match mark.as_ref() {
-                Some(_) if ours == old => None,
-                Some(mark) if ours == Some(mark) => Some(true),
-                Some(mark) if old == Some(mark) => Some(false),
-                _ => None,
+            let identity = match mark.as_ref() {
+                Some(mark) if ours.is_some() && ours != old => match mark {
+                    mark if ours == Some(mark) => Identity::Ours,
+                    mark if old == Some(mark) => Identity::Old,
+                    _ => Identity::Another,
+                },
+                _ => Identity::Unknown,
             };
-            Observation::Found { kind, size_bytes, is_ours }
+            Observation::Found { kind, size_bytes, identity }
         }
     }
 }

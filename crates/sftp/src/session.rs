@@ -223,6 +223,8 @@ impl Drop for Answer {
 }
 
 #[cfg(test)]
+pub(crate) mod model;
+#[cfg(test)]
 pub(crate) mod script;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,32 +2,30 @@
 
 mod address;
 mod algorithms;
+mod exchange;
 mod handler;
 mod host_key;
 mod login;
 mod preface;
 mod private_key;
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use job::transport::{HostKeyType, SftpConfig};
+use job::transport::SftpConfig;
 use russh::{
-    AlgorithmKind, ChannelMsg, ChannelOpenFailure, ChannelStream, Disconnect,
+    ChannelMsg, ChannelOpenFailure, ChannelStream, Disconnect,
     client::{self, Handle, Msg},
 };
 use secrecy::SecretString;
 use tokio::time::timeout;
 
-pub(crate) use self::{handler::Link, host_key::PresentedKey};
 use self::{
-    handler::{Client, End, Shared},
+    exchange::{Connected, connect},
+    handler::{Client, End},
     host_key::{HostKeys, Offer},
     login::{Credentials, Ended, Login},
-    preface::Identified,
 };
+pub(crate) use self::{handler::Link, host_key::PresentedKey};
 use crate::error::Error;
 
 /// Interval after which an idle connection is asked for a sign of life.
@@ -47,6 +45,9 @@ pub(crate) struct Server {
     pub(crate) host_keys: HostKeys,
     name: String,
     secrets: Arc<[SecretString]>,
+    /// Whether nothing is encrypted, so that a test can change a message on its way.
+    #[cfg(test)]
+    is_plain: bool,
 }
 
 impl Server {
@@ -66,6 +67,8 @@ impl Server {
             host_keys: HostKeys::new(&config)?,
             name,
             secrets: secrets.into_iter().flatten().cloned().collect(),
+            #[cfg(test)]
+            is_plain: false,
             config,
         })
     }
@@ -89,11 +92,12 @@ impl Server {
         // A server that does one thing at a time answers no keepalive meanwhile. The connection is
         // lost after one interval more than `keepalive_max`, which is never before the idle limit.
         let keepalives = self.idle_limit().as_secs().div_ceil(KEEPALIVE.as_secs()).max(3);
+        let legacy = self.config.sftp_legacy_algorithms;
+        let preferred = algorithms::preferred(legacy, offer.types.as_deref());
+        #[cfg(test)]
+        let preferred = tests::plain_if(self.is_plain, preferred);
         client::Config {
-            preferred: algorithms::preferred(
-                self.config.sftp_legacy_algorithms,
-                offer.types.as_deref(),
-            ),
+            preferred,
             keepalive_interval: Some(KEEPALIVE),
             keepalive_max: usize::try_from(keepalives).unwrap_or(usize::MAX),
             nodelay: true,
@@ -108,24 +112,6 @@ pub(crate) struct Connection {
     pub(crate) link: Link,
     pub(crate) host_key: PresentedKey,
     round_trip: Duration,
-}
-
-/// A connection whose server has proved its identity.
-struct Connected {
-    handle: Handle<Client>,
-    link: Link,
-    host_key: PresentedKey,
-    /// Time that TCP took to connect.
-    round_trip: Duration,
-}
-
-/// Failure of a key exchange.
-enum KeyFault {
-    /// The key was presented, and not accepted.
-    NotAccepted(PresentedKey),
-    /// The server has no key of the types that were asked for, but these.
-    NoSuchType(Vec<String>),
-    Other(Error),
 }
 
 impl Connection {
@@ -223,7 +209,7 @@ impl Connection {
         let words = self.link.sanitize(words.trim());
         let said = [Some(words).filter(|words| !words.is_empty()), self.link.banner()];
         for words in said.into_iter().flatten() {
-            reason.push_str(&format!("; it says `{words}`"));
+            reason = format!("{reason}; it says `{words}`");
         }
         Error::NoSftp { server: self.link.server.clone(), reason }
     }
@@ -238,147 +224,6 @@ async fn say_goodbye(handle: &Handle<Client>) {
     let goodbye = handle.disconnect(Disconnect::ByApplication, "", "en");
     // The work is done: a server that does not listen any more changes nothing.
     drop(timeout(GOODBYE, goodbye).await);
-}
-
-/// Connects, and asks for one type of host key after the other until one is accepted.
-async fn connect(server: &Server) -> Result<Connected, Error> {
-    let mut seen: Vec<HostKeyType> = Vec::new();
-    let mut presented: Vec<String> = Vec::new();
-    while let Some(offer) = server.host_keys.next_offer(&seen) {
-        match exchange_keys(server, &offer).await {
-            Ok(connected) => return Ok(connected),
-            Err(KeyFault::Other(error)) => return Err(error),
-            Err(KeyFault::NotAccepted(key)) if key.is_revoked => {
-                let server = server.name.clone();
-                return Err(Error::RevokedHostKey { server, presented: key.text });
-            }
-            Err(KeyFault::NotAccepted(key)) => {
-                let is_new = key.key_type.is_some_and(|of| !seen.contains(&of));
-                seen.extend(key.key_type);
-                presented.push(key.text);
-                // Another key of a type that was seen before would be asked for without an end.
-                if !is_new || offer.types.is_none() {
-                    break;
-                }
-            }
-            Err(KeyFault::NoSuchType(theirs)) => {
-                if presented.is_empty() {
-                    presented = theirs;
-                }
-                seen.extend(offer.types.into_iter().flatten());
-            }
-        }
-    }
-    Err(Error::HostKey {
-        server: server.name.clone(),
-        presented: server.sanitize(&presented.join(", ")),
-        expected: server.host_keys.expected(),
-    })
-}
-
-async fn exchange_keys(server: &Server, offer: &Offer) -> Result<Connected, KeyFault> {
-    let limit = Duration::from_secs(server.config.sftp_connect_timeout_s.get().into());
-    let (host, port) = server.config.address();
-    let failed = |reason: String| Error::Connect { server: server.name.clone(), reason };
-    let begun = tokio::time::Instant::now();
-    let stream = address::connect(host, port, limit)
-        .await
-        .map_err(|reason| KeyFault::Other(failed(reason)))?;
-    let round_trip = begun.elapsed();
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(error.message = %error, "small packets are collected before they are sent");
-    }
-    let (shared, link) = Shared::new(server, offer.clone());
-    let stream = Identified::new(stream, shared.preface.clone());
-    let exchanging = client::connect_stream(
-        Arc::new(server.ssh_config(offer)),
-        stream,
-        Client::new(shared.clone()),
-    );
-    // One limit for the address and the key exchange.
-    let result = timeout(limit.saturating_sub(begun.elapsed()), exchanging).await;
-    let presented = shared.presented.lock().unwrap_or_else(PoisonError::into_inner).take();
-    match (result, presented) {
-        (Ok(Ok(handle)), Some(host_key)) => Ok(Connected { handle, link, host_key, round_trip }),
-        (Ok(Err(russh::Error::UnknownKey)), Some(key)) => Err(KeyFault::NotAccepted(key)),
-        (Ok(Err(error)), _) => Err(explain(server, &link, &shared, offer, error).await),
-        (Ok(Ok(_)), None) => Err(KeyFault::Other(link.lost("connecting").await)),
-        (Err(_), _) => Err(KeyFault::Other(not_ssh(server, &shared).unwrap_or_else(|| {
-            failed(format!("the key exchange took longer than {} s", limit.as_secs()))
-        }))),
-    }
-}
-
-/// Returns the error of a server that spoke, and did not identify itself.
-fn not_ssh(server: &Server, shared: &Shared) -> Option<Error> {
-    let seen = shared.preface.seen();
-    let first_line = seen.first_line.filter(|_| !seen.is_ssh)?;
-    Some(Error::NotSsh {
-        server: server.name.clone(),
-        hint: preface::hint(&first_line),
-        first_line: server.sanitize(&first_line),
-    })
-}
-
-async fn explain(
-    server: &Server,
-    link: &Link,
-    shared: &Shared,
-    offer: &Offer,
-    error: russh::Error,
-) -> KeyFault {
-    let name = server.name.clone();
-    let seen = shared.preface.seen();
-    KeyFault::Other(match error {
-        russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, theirs, .. }
-            if offer.types.as_ref().is_some_and(|types| !signs_with_sha1(types, &theirs)) =>
-        {
-            return KeyFault::NoSuchType(theirs);
-        }
-        russh::Error::NoCommonAlgo { kind, theirs, .. } => Error::NoCommonAlgorithm {
-            server: name,
-            kind: format!("{kind:?}").to_lowercase(),
-            theirs: server.sanitize(&theirs.join(", ")),
-            hint: if server.config.sftp_legacy_algorithms {
-                ""
-            } else {
-                "; `sftp_legacy_algorithms` offers more"
-            },
-        },
-        russh::Error::UnknownKey => Error::HostKey {
-            server: name,
-            presented: "a certificate".to_owned(),
-            expected: server.host_keys.expected(),
-        },
-        russh::Error::IO(io) if io.kind() == std::io::ErrorKind::InvalidData && !seen.is_ssh => {
-            not_ssh(server, shared)
-                .unwrap_or_else(|| Error::Connect { server: name, reason: io.to_string() })
-        }
-        // An overloaded server hangs up like this, such as OpenSSH beyond `MaxStartups`. A later
-        // attempt may end better, so it is not taken for another kind of server.
-        error if !seen.is_ssh => Error::Connect {
-            server: name,
-            reason: match &seen.first_line {
-                Some(line) => format!(
-                    "it hung up before it identified itself; it says `{}`",
-                    server.sanitize(line)
-                ),
-                None => format!("it hung up before it identified itself ({error})"),
-            },
-        },
-        error => Error::Connect {
-            server: name,
-            reason: match link.end().await {
-                Some(End { reason, .. }) => reason,
-                None => server.sanitize(&error.to_string()),
-            },
-        },
-    })
-}
-
-/// Returns whether the server has an RSA key as wanted, and signs with SHA-1 only.
-fn signs_with_sha1(types: &[HostKeyType], theirs: &[String]) -> bool {
-    types.contains(&HostKeyType::Rsa) && theirs.iter().any(|name| name == "ssh-rsa")
 }
 
 #[cfg(test)]

@@ -104,9 +104,8 @@ pub(crate) enum Observation {
         kind: EntryKind,
         /// Its size, if the server tells.
         size_bytes: Option<u64>,
-        /// Whether its mark is that of our file (`Some(true)`), that of the file that was there
-        /// before (`Some(false)`), or neither.
-        is_ours: Option<bool>,
+        /// The file that it is, by its mark.
+        identity: Identity,
     },
     /// There is nothing at the path.
     Absent,
@@ -116,6 +115,19 @@ pub(crate) enum Observation {
     Same(bool),
     /// There is no time for another try.
     NoTime,
+}
+
+/// The file that an entry is, where an earlier or this attempt knows its marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// Our file.
+    Ours,
+    /// The file that had the final path before.
+    Old,
+    /// Neither: it came afterwards, or is ours in another form.
+    Another,
+    /// The server tells no marks, or equal ones of both files.
+    Unknown,
 }
 
 /// The kind of a directory's entry.
@@ -228,27 +240,41 @@ impl Stage {
             (Self::LookForTemporary, Absent) => Self::LookForPublished,
             // Where looking is forbidden, the rename itself tells whether there is something.
             (Self::LookForTemporary, Refused(_)) => Self::RenameUnseen,
-            (Self::LookForPublished, Found { kind: EntryKind::File, size_bytes, is_ours })
+            (Self::LookForPublished, Found { kind: EntryKind::File, size_bytes, identity })
                 if size_bytes.is_none_or(|found| found == rules.size_bytes) =>
             {
-                match is_ours {
-                    Some(true) => found(Some(true)),
-                    Some(false) => again(),
-                    None => Self::ComparePublished,
+                match identity {
+                    Identity::Ours => found(Some(true)),
+                    Identity::Old => again(),
+                    Identity::Another | Identity::Unknown => Self::ComparePublished,
                 }
             }
-            (Self::LookForPublished, Found { .. } | Absent | Refused(_)) => {
-                if rules.partner_takes_files {
-                    Self::Published {
-                        status: DeliveryStatus::Delivered,
-                        verified: None,
-                        settled: Some(Settled::Taken),
-                        seen: Some(false),
-                    }
+            (Self::LookForPublished, Found { .. } | Absent | Refused(_))
+                if rules.partner_takes_files =>
+            {
+                Self::Published {
+                    status: DeliveryStatus::Delivered,
+                    verified: None,
+                    settled: Some(Settled::Taken),
+                    seen: Some(false),
+                }
+            }
+            // It came since the look before the rename: a server may store files in another form.
+            (
+                Self::LookForPublished,
+                Found {
+                    kind: EntryKind::File,
+                    size_bytes: Some(size_bytes),
+                    identity: Identity::Another,
+                },
+            ) => {
+                if rules.checks_size {
+                    Self::Failed(Failure::PublishedSize { found: size_bytes })
                 } else {
-                    again()
+                    found(Some(true))
                 }
             }
+            (Self::LookForPublished, Found { .. } | Absent | Refused(_)) => again(),
             // It has the size of ours and is not the old one. Where it cannot be read, that decides.
             (Self::ComparePublished, Same(true) | Refused(_)) => found(Some(true)),
             (Self::ComparePublished, Same(false) | Absent) => again(),
@@ -311,7 +337,7 @@ impl Stage {
             }
             (
                 Self::LookAtTarget(_),
-                Found { kind: EntryKind::File, size_bytes, is_ours: Some(true) },
+                Found { kind: EntryKind::File, size_bytes, identity: Identity::Ours },
             ) if size_bytes.is_none_or(|found| found == rules.size_bytes) => Self::LookAfter,
             (Self::LookAtTarget(refusal), Found { kind: EntryKind::File, .. }) => {
                 if rules.overwrite == Overwrite::Fail {
@@ -415,11 +441,21 @@ mod tests {
     }
 
     fn file(size_bytes: u64, is_ours: Option<bool>) -> Observation {
-        Observation::Found { kind: EntryKind::File, size_bytes: Some(size_bytes), is_ours }
+        let identity = match is_ours {
+            Some(true) => Identity::Ours,
+            Some(false) => Identity::Old,
+            None => Identity::Unknown,
+        };
+        Observation::Found { kind: EntryKind::File, size_bytes: Some(size_bytes), identity }
+    }
+
+    fn another(size_bytes: u64) -> Observation {
+        let identity = Identity::Another;
+        Observation::Found { kind: EntryKind::File, size_bytes: Some(size_bytes), identity }
     }
 
     fn other(kind: EntryKind) -> Observation {
-        Observation::Found { kind, size_bytes: None, is_ours: None }
+        Observation::Found { kind, size_bytes: None, identity: Identity::Unknown }
     }
 
     /// Goes through the observations and compares the last stage.
@@ -544,6 +580,7 @@ mod tests {
     fn a_lost_answer_is_settled_by_looking() {
         use Observation::{Absent, Done, Same};
         let taken = Rules { partner_takes_files: true, ..RULES };
+        let unchecked = Rules { checks_size: false, ..RULES };
         let again = Stage::Withdraw { settled: Some(Settled::SentAgain) };
         let is_found = found(Some(true));
         let is_taken = Stage::Published {
@@ -564,10 +601,14 @@ mod tests {
             (RULES, vec![Absent, file(7, None), Same(false)], again.clone()),
             (RULES, vec![Absent, file(7, None), refused(Code::Denied)], is_found.clone()),
             (RULES, vec![Absent, file(3, None)], again.clone()),
+            (RULES, vec![Absent, another(7)], Stage::ComparePublished),
+            (RULES, vec![Absent, another(3)], Stage::Failed(Failure::PublishedSize { found: 3 })),
+            (unchecked, vec![Absent, another(3)], is_found.clone()),
             (RULES, vec![Absent, Absent], again.clone()),
             (RULES, vec![Absent, Absent, Done], Stage::LookBefore),
             (taken, vec![Absent, Absent], is_taken.clone()),
-            (taken, vec![Absent, file(3, Some(false))], is_taken),
+            (taken, vec![Absent, file(3, Some(false))], is_taken.clone()),
+            (taken, vec![Absent, another(3)], is_taken),
             (RULES, vec![refused(Code::Denied)], Stage::RenameUnseen),
             (RULES, vec![refused(Code::Denied), Done], Stage::LookAfter),
             (RULES, vec![refused(Code::Denied), refused(Code::NoSuchFile)], found(None)),
@@ -593,6 +634,7 @@ mod tests {
         let kinds = [EntryKind::Directory, EntryKind::Link, EntryKind::Other].map(other);
         let files = [Some(true), Some(false), None];
         let files = files.iter().flat_map(|ours| [file(7, *ours), file(3, *ours), file(0, *ours)]);
+        let files = files.chain([another(7), another(3)]);
         match stage {
             Stage::LookForTemporary
             | Stage::LookForPublished

@@ -120,6 +120,9 @@ impl Handler for Session {
         let Some(mut response) = response else {
             return Ok(ask(vec![(Cow::Borrowed("Password: "), false)]));
         };
+        if self.has(Fault::DropAtLogin) {
+            self.cut.cancel();
+        }
         if self.password_accepted {
             return Ok(Auth::Accept);
         }

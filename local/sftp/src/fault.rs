@@ -6,7 +6,7 @@
 pub enum Fault {
     /// Connections are accepted and never answered.
     Silent,
-    /// The connection is lost while the client logs in.
+    /// The connection is lost as soon as the client has sent a password.
     DropAtLogin,
     /// Only keyboard-interactive logins are accepted; an empty second round follows the first, as
     /// PAM does it.

@@ -75,7 +75,7 @@ async fn a_server_that_does_not_let_anybody_read_is_quoted() {
 
 #[tokio::test]
 async fn a_read_without_an_answer_ends_at_the_time_limit() {
-    let limit = Duration::from_millis(100);
+    let limit = Duration::from_millis(500);
     let (session, mut server) = crate::session::script::start_with(limit, &[]).await;
     let (handle, ()) = tokio::join!(session.open_for_reading("f"), async {
         let id = server.next().await.unwrap().id;

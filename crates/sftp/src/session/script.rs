@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::Session;
 
@@ -46,11 +46,7 @@ impl Received {
 impl Script {
     /// Returns the next request; nothing at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<Received> {
-        let length = self.0.read_u32().await.ok()?;
-        let mut packet = vec![0; usize::try_from(length).unwrap()];
-        self.0.read_exact(&mut packet).await.ok()?;
-        let mut body = Bytes::from(packet);
-        Some(Received { kind: body.get_u8(), id: body.get_u32(), body })
+        read_request(&mut self.0).await
     }
 
     pub(crate) async fn expect(&mut self, kind: u8) -> Received {
@@ -69,6 +65,14 @@ impl Script {
         assert_eq!((init.id, init.body.len()), (3, 0));
         self.send(version(3, extensions)).await;
     }
+}
+
+pub(crate) async fn read_request<R: AsyncRead + Unpin>(stream: &mut R) -> Option<Received> {
+    let length = stream.read_u32().await.ok()?;
+    let mut packet = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut packet).await.ok()?;
+    let mut body = Bytes::from(packet);
+    Some(Received { kind: body.get_u8(), id: body.get_u32(), body })
 }
 
 /// Starts a session with a server that announces `extensions`.

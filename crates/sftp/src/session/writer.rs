@@ -151,3 +151,6 @@ impl Batch {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

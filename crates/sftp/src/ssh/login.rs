@@ -1,5 +1,6 @@
 //! The login: with a key, a password, by keyboard-interactive, or with several of them.
 
+mod methods;
 mod wording;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -7,26 +8,18 @@ use std::{fmt, sync::Arc, time::Duration};
 use job::transport::SftpConfig;
 use russh::{
     MethodKind, MethodSet,
-    client::{AuthResult, Handle, KeyboardInteractiveAuthResponse, Prompt},
-    keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg},
+    client::{AuthResult, Handle},
+    keys::PrivateKey,
 };
-use secrecy::{ExposeSecret, SecretString};
-use tokio::time::{Instant, timeout};
+use secrecy::SecretString;
+use tokio::time::timeout;
 
 use self::wording::{article_and_noun, list, noun, quoted};
-use super::{Client, End, Link, private_key};
+use super::{Client, Link, private_key};
 use crate::error::Error;
 
-/// Questions of a keyboard-interactive login that are answered; PAM asks one, and then an empty one.
-const QUESTIONS_MAX: usize = 5;
 /// Time limit of a login on one connection.
 const LOGIN: Duration = Duration::from_secs(30);
-/// Silence after an answer that the SSH library does not pass on.
-const SILENCE: Duration = Duration::from_secs(2);
-/// Interval at which such an answer is looked for.
-const LOOK: Duration = Duration::from_millis(200);
-/// Bytes of a banner's packet beside its text, at most: header, language, padding and code.
-const BANNER_OVERHEAD_BYTES: u64 = 68;
 
 /// Credentials to log in with.
 #[derive(Clone)]
@@ -35,6 +28,7 @@ pub(crate) struct Credentials {
     password: Option<SecretString>,
     key: Option<Arc<PrivateKey>>,
     legacy: bool,
+    limit: Duration,
 }
 
 impl fmt::Debug for Credentials {
@@ -52,7 +46,13 @@ impl Credentials {
             password: config.sftp_password.clone(),
             key: key.transpose()?.map(Arc::new),
             legacy: config.sftp_legacy_algorithms,
+            limit: LOGIN,
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
     }
 }
 
@@ -86,6 +86,8 @@ enum Outcome {
     NoList,
     /// Nothing was sent, for this reason.
     Skipped(String),
+    /// The connection ended, and got nothing this time.
+    HungUp(Error),
     /// The server asks for something else than a password, and got nothing.
     NotAsked(String),
 }
@@ -159,13 +161,14 @@ impl<'a> Login<'a> {
         handle: &mut Handle<Client>,
         link: &Link,
     ) -> Result<Ended, Error> {
-        let limited = timeout(LOGIN, self.go(handle, link)).await;
+        let limit = self.credentials.limit;
+        let limited = timeout(limit, self.go(handle, link)).await;
         limited.unwrap_or_else(|_| {
             Err(if self.is_exposed {
-                let silence = format!("then no answer for {} s", LOGIN.as_secs());
+                let silence = format!("then no answer for {} s", limit.as_secs());
                 self.error(link, format!("{}, {silence}", self.story()))
             } else {
-                link.timed_out("logging in", LOGIN)
+                link.timed_out("logging in", limit)
             })
         })
     }
@@ -176,6 +179,7 @@ impl<'a> Login<'a> {
             match self.without_credentials(handle, link).await? {
                 Outcome::In => return Ok(Ended::LoggedIn),
                 Outcome::Out { offered: list, .. } => offered = Some(list),
+                Outcome::HungUp(error) => return Err(error),
                 Outcome::NoList | Outcome::NotAsked(_) | Outcome::Skipped(_) => {
                     self.is_blind = true;
                     return self.next_connection(link, None);
@@ -201,6 +205,11 @@ impl<'a> Login<'a> {
                     return self.next_connection(link, offered.as_ref());
                 }
                 Outcome::Skipped(reason) => self.not_gone = Some(reason),
+                Outcome::HungUp(error) if self.has_open_way(offered.as_ref()) => {
+                    tracing::debug!(error.message = %error, "the login goes on with another method");
+                    return Ok(Ended::Unfinished);
+                }
+                Outcome::HungUp(error) => return Err(error),
                 Outcome::Out { offered: now, partly } => {
                     let is_wrong_password = match way {
                         Way::Key => false,
@@ -222,12 +231,11 @@ impl<'a> Login<'a> {
     /// Takes the best way that the server offers. Without a list of methods, `password` goes before
     /// keyboard-interactive, because nearly every server knows it.
     fn next_way(&mut self, offered: Option<&MethodSet>) -> Option<Way> {
-        let place = match offered {
-            Some(offered) => self.ways.iter().position(|way| offered.contains(&way.method())),
-            None => {
-                let place = self.ways.iter().position(|way| *way != Way::Answer);
-                place.or((!self.ways.is_empty()).then_some(0))
-            }
+        let place = if let Some(offered) = offered {
+            self.ways.iter().position(|way| offered.contains(&way.method()))
+        } else {
+            let place = self.ways.iter().position(|way| *way != Way::Answer);
+            place.or((!self.ways.is_empty()).then_some(0))
         };
         place.map(|place| self.ways.remove(place))
     }
@@ -241,170 +249,18 @@ impl<'a> Login<'a> {
 
     /// Asks for another connection, if a way is left for it.
     fn next_connection(&self, link: &Link, offered: Option<&MethodSet>) -> Result<Ended, Error> {
-        let is_open = |way: &Way| offered.is_none_or(|offered| offered.contains(&way.method()));
-        // A second factor would have to begin anew with the first one, which was sent already.
-        if self.accepted.is_empty() && self.ways.iter().any(is_open) {
+        if self.has_open_way(offered) {
             return Ok(Ended::Unfinished);
         }
         Err(self.rejected(link, offered))
     }
 
-    /// Asks for the list of methods; no server counts that as an attempt.
-    async fn without_credentials(
-        &mut self,
-        handle: &mut Handle<Client>,
-        link: &Link,
-    ) -> Result<Outcome, Error> {
-        let begun = Instant::now();
-        let result = handle.authenticate_none(&self.credentials.user).await;
-        // The library asks for the service first, so that this takes two round trips.
-        self.round_trip = Some(begun.elapsed() / 2);
-        self.outcome(link, result.map(Outcome::from)).await
-    }
-
-    /// Offers the key with one signature algorithm.
+    /// Returns whether a way is left for another connection.
     ///
-    /// The algorithm is the best that the server lists (`server-sig-algs`, RFC 8308). OpenSSH's client
-    /// does not try another after a refusal either: sshd counts every refused offer of a key toward
-    /// `MaxAuthTries`. A server that lists none is older than the list, or does not send it; then
-    /// OpenSSH uses `ssh-rsa` if its configuration allows SHA-1, and so does this client.
-    async fn with_key(
-        &mut self,
-        handle: &mut Handle<Client>,
-        link: &Link,
-    ) -> Result<Outcome, Error> {
-        let Some(key) = self.credentials.key.clone() else { return Ok(Outcome::NoList) };
-        let mut hash = None;
-        let mut name = "`publickey`".to_owned();
-        if matches!(key.algorithm(), Algorithm::Rsa { .. }) {
-            let best = handle.best_supported_rsa_hash().await.unwrap_or_default();
-            hash = match best {
-                Some(best) => best,
-                None if self.credentials.legacy => None,
-                None => Some(HashAlg::Sha512),
-            };
-            if hash.is_none() && !self.credentials.legacy {
-                let reason = "the server takes signatures of an RSA key with SHA-1 only; \
-                              `sftp_legacy_algorithms` allows them, another kind of key is better";
-                return Ok(Outcome::Skipped(reason.to_owned()));
-            }
-            name = format!("`publickey` (as `{}`)", Algorithm::Rsa { hash });
-        }
-        self.note_sent(name);
-        let key = PrivateKeyWithHashAlg::new(key, hash);
-        let result = handle.authenticate_publickey(&self.credentials.user, key).await;
-        self.outcome(link, result.map(Outcome::from)).await
-    }
-
-    /// Sends the password, and notices when it has expired.
-    ///
-    /// The server answers an expired password with `SSH_MSG_USERAUTH_PASSWD_CHANGEREQ` (RFC 4252,
-    /// section 8). The SSH library drops that message, because its number is that of another one
-    /// too. So bytes that are no banner, and silence after them, are taken for it.
-    async fn with_password(
-        &mut self,
-        handle: &mut Handle<Client>,
-        link: &Link,
-    ) -> Result<Outcome, Error> {
-        let Some(password) = &self.credentials.password else { return Ok(Outcome::NoList) };
-        self.note_sent("`password`".to_owned());
-        let text = password.expose_secret();
-        let mut asking = std::pin::pin!(handle.authenticate_password(&self.credentials.user, text));
-        let before = link.heard();
-        let (mut last, mut last_at) = (before, Instant::now());
-        let result = loop {
-            if let Ok(result) = timeout(LOOK, &mut asking).await {
-                break result;
-            }
-            let now = link.heard();
-            if now.bytes != last.bytes {
-                (last, last_at) = (now, Instant::now());
-            }
-            let (banners, text) =
-                (now.banners - before.banners, now.banner_bytes - before.banner_bytes);
-            let explained = text + banners * BANNER_OVERHEAD_BYTES;
-            if now.bytes - before.bytes > explained && last_at.elapsed() >= SILENCE {
-                return Err(self.error(
-                    link,
-                    "the password has expired: the server asks for a new one".to_owned(),
-                ));
-            }
-        };
-        self.outcome(link, result.map(Outcome::from)).await
-    }
-
-    /// Answers a single hidden prompt with the password, and questions without prompts with nothing.
-    async fn with_answer(
-        &mut self,
-        handle: &mut Handle<Client>,
-        link: &Link,
-    ) -> Result<Outcome, Error> {
-        let Some(password) = &self.credentials.password else { return Ok(Outcome::NoList) };
-        let mut is_answered = false;
-        let user = self.credentials.user.as_str();
-        let mut response = handle.authenticate_keyboard_interactive_start(user, None).await;
-        for _ in 0..QUESTIONS_MAX {
-            let outcome = match response {
-                Ok(KeyboardInteractiveAuthResponse::InfoRequest {
-                    name,
-                    instructions,
-                    prompts,
-                }) => {
-                    if prompts.is_empty() {
-                        response = handle.authenticate_keyboard_interactive_respond(vec![]).await;
-                        continue;
-                    }
-                    let shown = link.sanitize(&wording::question(&name, &instructions, &prompts));
-                    if is_answered {
-                        return Err(self.error(link, wording::second_question(&shown)));
-                    }
-                    if !asks_for_password(&prompts) {
-                        return Ok(Outcome::NotAsked(format!(
-                            "the server asks `{shown}`, and there is only a password"
-                        )));
-                    }
-                    is_answered = true;
-                    self.note_sent("the password by `keyboard-interactive`".to_owned());
-                    let answers = vec![password.expose_secret().to_owned()];
-                    response = handle.authenticate_keyboard_interactive_respond(answers).await;
-                    continue;
-                }
-                Ok(KeyboardInteractiveAuthResponse::Success) => Ok(Outcome::In),
-                Ok(KeyboardInteractiveAuthResponse::Failure {
-                    remaining_methods: offered,
-                    partial_success: partly,
-                }) => Ok(Outcome::Out { offered, partly }),
-                Err(error) => Err(error),
-            };
-            return self.outcome(link, outcome).await;
-        }
-        Err(self.error(link, "the server does not stop asking".to_owned()))
-    }
-
-    /// Tells a rejection from a lost connection, which the library reports in the same way.
-    ///
-    /// A server may reject by hanging up, as OpenSSH does after `MaxAuthTries`: the end of a
-    /// connection that carried a credential is final.
-    async fn outcome(
-        &self,
-        link: &Link,
-        result: Result<Outcome, russh::Error>,
-    ) -> Result<Outcome, Error> {
-        match result {
-            Ok(Outcome::Out { offered, partly }) if !offered.is_empty() => {
-                Ok(Outcome::Out { offered, partly })
-            }
-            Ok(Outcome::In) => Ok(Outcome::In),
-            _ => match link.end().await {
-                Some(End { is_without_methods: true, .. }) => Ok(Outcome::NoList),
-                _ if !self.is_exposed => Err(link.lost("logging in").await),
-                end => {
-                    let reason = end.map_or_else(|| "closed".to_owned(), |end| end.reason);
-                    let text = format!("{}, then the connection ended ({reason})", self.story());
-                    Err(self.error(link, text))
-                }
-            },
-        }
+    /// A second factor would have to begin anew with the first one, which was sent already.
+    fn has_open_way(&self, offered: Option<&MethodSet>) -> bool {
+        let is_open = |way: &Way| offered.is_none_or(|offered| offered.contains(&way.method()));
+        self.accepted.is_empty() && self.ways.iter().any(is_open)
     }
 
     fn rejected(&self, link: &Link, offered: Option<&MethodSet>) -> Error {
@@ -412,7 +268,8 @@ impl<'a> Login<'a> {
             Some(offered) => format!("it takes {}", quoted(offered)),
             None => "it does not say what else it takes".to_owned(),
         };
-        let wanted = offered.map(|offered| list(offered.iter().map(article_and_noun), "or"));
+        let wanted =
+            offered.map(|offered| list(offered.iter().copied().map(article_and_noun), "or"));
         let accepted = list(self.accepted.iter().map(|method| noun(*method).to_owned()), "and");
         let mut reason = match (self.accepted.is_empty(), self.sent.is_empty(), wanted) {
             (true, true, _) if self.not_gone.is_some() => String::new(),
@@ -454,32 +311,8 @@ impl<'a> Login<'a> {
     /// The error of a login, with the server's banner.
     fn error(&self, link: &Link, mut reason: String) -> Error {
         if let Some(banner) = link.banner() {
-            reason.push_str(&format!("; it says `{banner}`"));
+            reason = format!("{reason}; it says `{banner}`");
         }
         Error::Login { server: link.server.clone(), user: self.credentials.user.clone(), reason }
     }
-}
-
-/// Returns whether these prompts ask for the password and nothing else.
-///
-/// What is echoed is no secret, and two prompts want two answers. A code of one use is often called a
-/// password, too: the word beside it tells.
-fn asks_for_password(prompts: &[Prompt]) -> bool {
-    let [Prompt { prompt, echo: false }] = prompts else { return false };
-    let prompt = prompt.to_lowercase();
-    let others = [
-        "one-time",
-        "one time",
-        "otp",
-        "oath",
-        "token",
-        "passcode",
-        "verification",
-        "authenticator",
-        "code",
-        "pin:",
-        "new password",
-        "passphrase",
-    ];
-    !others.iter().any(|other| prompt.contains(other))
 }

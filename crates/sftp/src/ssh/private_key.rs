@@ -100,8 +100,14 @@ fn other_than_private(text: &str, blocks: &[Block]) -> &'static str {
 }
 
 fn putty(text: &str, passphrase: Option<&str>) -> Result<PrivateKey, String> {
-    // PuTTY ends lines with CR LF, and consoles indent them.
-    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    // PuTTY ends lines with CR LF, and consoles indent them and cut spaces off their ends.
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| match line.trim() {
+            "Comment:" => "Comment: ",
+            line => line,
+        })
+        .collect();
     let text = SecretString::from(lines.join("\n") + "\n");
     let text = text.expose_secret();
     let cipher = lines.iter().find_map(|line| line.strip_prefix("Encryption:")).map(str::trim);

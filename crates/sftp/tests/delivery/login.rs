@@ -1,6 +1,9 @@
 //! Logging in, and knowing whom to log in to.
 
-use job::ErrorName::{self, TransportAuth, TransportConfig, TransportHostKey};
+use job::{
+    ErrorName::{self, TransportAuth, TransportConfig, TransportHostKey},
+    delivery::ReceiptDetails,
+};
 use local_sftp::{Fault, Faults};
 use russh::keys::{
     Algorithm, EcdsaCurve, PrivateKey,
@@ -28,7 +31,7 @@ async fn check(
     expected: Result<u32, ErrorName>,
     rejected: usize,
 ) {
-    let result = deliver_to(partner.transporter(&changes), &Memory::new(file())).await;
+    let result = deliver_to(partner.config(&changes), &Memory::new(file())).await;
     assert_eq!(
         (summary(&result), partner.server.logins_rejected()),
         (expected, rejected),
@@ -39,7 +42,7 @@ async fn check(
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_tried_once() {
+async fn a_rejected_password_is_sent_once() {
     let partner = Partner::start(Faults::default()).await;
     check(&partner, json!({ "sftp_password": "hunter2" }), Err(TransportAuth), 1).await;
     let partner = Partner::start(Faults::of([Fault::KeyboardInteractiveOnly])).await;
@@ -49,10 +52,10 @@ async fn a_wrong_password_is_tried_once() {
 #[tokio::test]
 async fn a_rejected_login_says_who_and_where_and_not_with_what() {
     let partner = Partner::start(Faults::default()).await;
-    let transporter = partner.transporter(&json!({ "sftp_password": "hunter2" }));
-    let error = deliver_to(transporter, &Memory::new(file())).await.unwrap_err();
+    let config = partner.config(&json!({ "sftp_password": "hunter2" }));
+    let error = deliver_to(config, &Memory::new(file())).await.unwrap_err();
     let expected = format!(
-        "logging in to `{}` as `acme`: the server rejected `password`; it takes `password`, `keyboard-interactive`",
+        "logging in to `{}` as `acme`: the server rejected the password by `keyboard-interactive`; it takes `password`, `keyboard-interactive`",
         partner.server.address()
     );
     assert_eq!(error.to_string(), expected);
@@ -119,7 +122,8 @@ async fn another_host_key_ends_the_delivery_before_the_login() {
     for pin in [format!("SHA256:{}", "A".repeat(43)), ed25519, ecdsa] {
         let partner = Partner::start(Faults::default()).await;
         check(&partner, json!({ "sftp_host_keys": [pin] }), Err(TransportHostKey), 0).await;
-        assert_eq!(partner.server.connections(), 1, "a changed host key is not tried again");
+        // A fingerprint may be that of any of the server's keys: all of them are asked for.
+        assert!(partner.server.connections() <= 2, "a changed host key is not tried again");
     }
 }
 
@@ -127,8 +131,8 @@ async fn another_host_key_ends_the_delivery_before_the_login() {
 async fn a_changed_host_key_is_shown_beside_the_expected_one() {
     let partner = Partner::start(Faults::default()).await;
     let pin = format!("SHA256:{}", "A".repeat(43));
-    let transporter = partner.transporter(&json!({ "sftp_host_keys": [pin] }));
-    let error = deliver_to(transporter, &Memory::new(file())).await.unwrap_err();
+    let config = partner.config(&json!({ "sftp_host_keys": [pin] }));
+    let error = deliver_to(config, &Memory::new(file())).await.unwrap_err();
     let expected = format!(
         "checking the host key of `{}`: it presented `ssh-ed25519 {}`, but expected is `{pin}`",
         partner.server.address(),
@@ -148,9 +152,9 @@ async fn without_a_pin_the_receipt_has_the_fingerprint_to_pin() {
         ),
         (json!({}), true),
     ] {
-        let receipt =
-            deliver_to(partner.transporter(&changes), &Memory::new(file())).await.unwrap();
+        let receipt = deliver_to(partner.config(&changes), &Memory::new(file())).await.unwrap();
         let host_key = format!("ssh-ed25519 {}", partner.server.host_key_fingerprint());
-        assert_eq!((receipt.host_key, receipt.host_key_verified), (Some(host_key), Some(verified)));
+        let expected = ReceiptDetails::Sftp { host_key, host_key_verified: verified };
+        assert_eq!(receipt.details, expected);
     }
 }

@@ -1,9 +1,5 @@
 //! Deliveries by SFTP, end to end, against servers that behave and servers that do not.
 
-#[path = "../doubles/no_secrets.rs"]
-mod no_secrets;
-
-mod by_reference;
 mod faults;
 mod line;
 mod login;

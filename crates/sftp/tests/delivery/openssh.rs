@@ -3,14 +3,17 @@
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use aws_io::Failure as _;
-use file_transporter::Outcome;
-use job::ErrorName;
+use delivery::{Ended, MemoryJournal};
+use job::{ErrorName, delivery::ReceiptDetails};
 use russh::keys::{Algorithm, HashAlg, PrivateKey, key::safe_rng, ssh_key::LineEnding};
 use serde_json::{Value, json};
 
 use crate::{
     line::{Line, Way, Weather},
-    partner::{Memory, deliver_to, file, files_below, invoke, summary},
+    partner::{
+        LONG, Memory, SEAM_BYTES, checkpoint, deliver_to, delivered, file, files_below, invoke,
+        summary,
+    },
     sshd::{Account, OpenSsh, is_root, missing},
 };
 
@@ -19,6 +22,10 @@ const SFTP: &str = "Subsystem sftp internal-sftp";
 const OLD: &str = "KexAlgorithms diffie-hellman-group14-sha1\nCiphers aes128-cbc\nMACs hmac-sha1\n\
                    HostKeyAlgorithms ssh-rsa\nPubkeyAcceptedAlgorithms ssh-rsa\n";
 
+fn pinned(host_key: String) -> ReceiptDetails {
+    ReceiptDetails::Sftp { host_key, host_key_verified: true }
+}
+
 #[tokio::test]
 async fn openssh_takes_a_delivery_by_key() {
     let Some(server) = OpenSsh::start(SFTP).await else {
@@ -26,12 +33,9 @@ async fn openssh_takes_a_delivery_by_key() {
     };
     server.check_twice(json!({}), Ok(1)).await;
     server.check_twice(json!({ "sftp_verify": "readback" }), Ok(1)).await;
-    let receipt = deliver_to(server.transporter(&json!({})), &Memory::new(file())).await.unwrap();
+    let receipt = deliver_to(server.config(&json!({})), &Memory::new(file())).await.unwrap();
     let fingerprint = server.host_key.public_key().fingerprint(HashAlg::Sha256);
-    assert_eq!(
-        (receipt.host_key, receipt.host_key_verified),
-        (Some(format!("ssh-ed25519 {fingerprint}")), Some(true))
-    );
+    assert_eq!(receipt.details, pinned(format!("ssh-ed25519 {fingerprint}")));
 }
 
 #[tokio::test]
@@ -90,7 +94,7 @@ async fn openssh_without_room_for_the_file_keeps_the_old_one() {
     for write_bytes in [32_768, 261_120] {
         let mut changes = changes.clone();
         changes["sftp_write_size"] = json!(write_bytes);
-        let result = deliver_to(server.transporter(&changes), &Memory::new(file())).await;
+        let result = deliver_to(server.config(&changes), &Memory::new(file())).await;
         assert_eq!(
             summary(&result),
             Err(ErrorName::TransportRemote),
@@ -125,14 +129,14 @@ async fn openssh_takes_a_file_in_several_invocations_and_by_several_connections(
         });
         server.check_twice(changes.clone(), Ok(1)).await;
         let source = Memory { stalls_after: Some(200_000), ..Memory::new(file()) };
-        let transporter = server.transporter(&changes);
-        let first = invoke(transporter.clone(), &source, None, Duration::from_secs(5)).await;
-        let Ok(Outcome::InProgress { checkpoint }) = first else { panic!("{first:?}") };
-        assert_eq!(checkpoint.acknowledged_bytes, 196_608);
+        let config = server.config(&changes);
+        let journal = MemoryJournal::default();
+        let first = invoke(&journal, config.clone(), &source, Duration::from_secs(5)).await;
+        assert!(matches!(first, Ok(Ended::InProgress)), "{first:?}");
+        assert_eq!(checkpoint(&journal).acknowledged_bytes, 196_608);
         let rest = Memory::new(file());
-        let second = invoke(transporter, &rest, Some(checkpoint), Duration::from_secs(870)).await;
-        assert!(matches!(second, Ok(Outcome::Delivered(_))), "{second:?}");
-        assert_eq!(rest.opened(), [196_608]);
+        delivered(invoke(&journal, config, &rest, LONG).await);
+        assert_eq!(rest.opened(), [196_608 - SEAM_BYTES]);
         let files = files_below(&server.files());
         assert!(files == [("in/daily/report.zip".to_owned(), file())].into());
     }
@@ -157,7 +161,7 @@ async fn a_line_to_openssh_that_breaks_or_falls_silent_costs_an_attempt() {
         let changes = json!({
             "sftp_port": line.port, "sftp_idle_timeout_s": 2, "sftp_connect_timeout_s": 2, "sftp_write_size": 32_768,
         });
-        let result = deliver_to(server.transporter(&changes), &Memory::new(file())).await;
+        let result = deliver_to(server.config(&changes), &Memory::new(file())).await;
         assert!(matches!(summary(&result), Ok(1..=2)), "{weather:?}: {result:?}\n{}", server.log());
         let files = files_below(&server.files());
         assert!(files == [("in/daily/report.zip".to_owned(), file())].into(), "{weather:?}");
@@ -199,7 +203,7 @@ async fn a_rejection_that_ends_the_connection_is_a_rejection() {
     let other = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap();
     let other = other.to_openssh(LineEnding::LF).unwrap();
     let changes = json!({ "sftp_private_key": other.as_str() });
-    let error = deliver_to(server.transporter(&changes), &Memory::new(file())).await.unwrap_err();
+    let error = deliver_to(server.config(&changes), &Memory::new(file())).await.unwrap_err();
     assert_eq!(error.name(), ErrorName::TransportAuth, "{error}");
     let expected = "the server rejected `publickey`; the server said goodbye: ";
     assert!(error.to_string().contains(expected), "{error}");
@@ -244,7 +248,11 @@ async fn openssh_that_forbids_renaming_is_reported_and_served_in_place() {
     let Some(server) = OpenSsh::start(&format!("{SFTP} -P rename,posix-rename")).await else {
         return;
     };
-    server.check_twice(json!({}), Err(ErrorName::TransportPermission)).await;
+    // A file that a scanner holds is refused in the same way: the rename is repeated meanwhile.
+    let (journal, config) = (MemoryJournal::default(), server.config(&json!({})));
+    let error = invoke(&journal, config, &Memory::new(file()), Duration::from_secs(4)).await;
+    assert_eq!(error.unwrap_err().name(), ErrorName::TransportPermission);
+    assert_eq!(files_below(&server.files()), [].into());
     server.check_twice(json!({ "sftp_write_mode": "direct" }), Ok(1)).await;
 }
 
@@ -274,7 +282,7 @@ async fn an_old_server_is_served_only_with_algorithms_that_are_asked_for() {
             "sftp_legacy_algorithms": legacy, "sftp_host_keys": pins, "sftp_private_key": key.as_str(),
         })
     };
-    let refused = deliver_to(server.transporter(&changes(false, &[])), &Memory::new(file())).await;
+    let refused = deliver_to(server.config(&changes(false, &[])), &Memory::new(file())).await;
     assert_eq!(summary(&refused), Err(ErrorName::TransportConfig));
     let message = refused.unwrap_err().to_string();
     assert!(message.ends_with("`sftp_legacy_algorithms` offers more"), "{message}");
@@ -289,10 +297,7 @@ async fn a_pinned_rsa_key_is_asked_for_though_the_server_prefers_another() {
     };
     let pin = server.rsa_key.public_key().to_openssh().unwrap();
     let changes = json!({ "sftp_host_keys": [pin] });
-    let receipt = deliver_to(server.transporter(&changes), &Memory::new(file())).await.unwrap();
+    let receipt = deliver_to(server.config(&changes), &Memory::new(file())).await.unwrap();
     let fingerprint = server.rsa_key.public_key().fingerprint(HashAlg::Sha256);
-    assert_eq!(
-        (receipt.host_key, receipt.host_key_verified),
-        (Some(format!("ssh-rsa {fingerprint}")), Some(true))
-    );
+    assert_eq!(receipt.details, pinned(format!("ssh-rsa {fingerprint}")));
 }

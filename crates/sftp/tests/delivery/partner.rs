@@ -15,19 +15,25 @@ use std::{
 use async_trait::async_trait;
 use aws_io::{Failure, StorageError};
 use bytes::Bytes;
-use file_transporter::{
-    Checkpoint, Content, Delivery, Error, Outcome, Receipt, SecretReader, Source, deliver,
+use delivery::{
+    Acquired, Budget, Content, Ended, Journals, Lease, MemoryJournal, Parcel, Source, deliver,
 };
 use futures_util::{StreamExt, stream};
-use job::{ErrorName, S3Location, error::Chain};
+use jiff::Timestamp;
+use job::{
+    ErrorName, FileName, RunId, S3Location,
+    delivery::{Checkpoint, DeliveryStatus, Journal, Receipt},
+    error::Chain,
+};
 use local_sftp::{Config, Faults, Server};
 use serde_json::{Value, json};
+use sftp::{Error, Sftp};
 use tempfile::TempDir;
-
-use crate::no_secrets::NoSecrets;
 
 use crate::line::Line;
 
+/// Bytes before the place of a resumed file that are compared with the source.
+pub(crate) const SEAM_BYTES: u64 = 4096;
 pub(crate) const USER: &str = "acme";
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// The path of the delivered file, as the partner sees it.
@@ -127,8 +133,8 @@ impl Partner {
         fs::write(place, bytes).unwrap();
     }
 
-    /// The job's transporter for this server, with changes to its configuration.
-    pub(crate) fn transporter(&self, changes: &Value) -> Value {
+    /// The configuration for this server, with changes.
+    pub(crate) fn config(&self, changes: &Value) -> Value {
         let mut config = json!({
             "sftp_host": "127.0.0.1",
             "sftp_port": self.server.address().port().to_string(),
@@ -140,14 +146,14 @@ impl Partner {
         for (field, value) in changes.as_object().unwrap() {
             config[field] = value.clone();
         }
-        json!({ "type": "sftp", "config": config })
+        config
     }
 
-    /// The job's transporter for this server behind `line`.
-    pub(crate) fn transporter_by(&self, line: &Line, changes: &Value) -> Value {
-        let mut transporter = self.transporter(changes);
-        transporter["config"]["sftp_port"] = json!(line.port);
-        transporter
+    /// The configuration for this server behind `line`.
+    pub(crate) fn config_by(&self, line: &Line, changes: &Value) -> Value {
+        let mut config = self.config(changes);
+        config["sftp_port"] = json!(line.port);
+        config
     }
 
     /// Everything that is in the partner's folder, hidden files too.
@@ -173,74 +179,100 @@ pub(crate) fn files_below(root: &Path) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// Delivers `source` as `report.zip` of run `run-1`.
-pub(crate) async fn deliver_to(transporter: Value, source: &Memory) -> Result<Receipt, Error> {
-    deliver_with(transporter, source, &NoSecrets).await
-}
+/// An invocation may last so long, unless a test says otherwise.
+pub(crate) const LONG: Duration = Duration::from_secs(870);
 
-/// Delivers `source` as [`deliver_to`] does, with the credentials that `secrets` has.
-pub(crate) async fn deliver_with(
-    transporter: Value,
-    source: &Memory,
-    secrets: &dyn SecretReader,
-) -> Result<Receipt, Error> {
-    match outcome_with(transporter, source, secrets).await? {
-        Outcome::Delivered(receipt) | Outcome::AlreadyThere(receipt) => Ok(receipt),
-        Outcome::InProgress { checkpoint } => panic!("not finished: {checkpoint:?}"),
+/// Delivers `source` as `report.zip` of run `run-1`, in one invocation with a new journal.
+pub(crate) async fn deliver_to(config: Value, source: &Memory) -> Result<Receipt, Error> {
+    match outcome_of(config, source).await? {
+        Ended::Delivered(_, receipt) => Ok(receipt),
+        Ended::InProgress => panic!("not finished"),
     }
 }
 
-/// Delivers `source` as [`deliver_to`] does, and tells how the invocation ended.
-pub(crate) async fn outcome_of(transporter: Value, source: &Memory) -> Result<Outcome, Error> {
-    outcome_with(transporter, source, &NoSecrets).await
+/// Delivers as [`deliver_to`] does, and returns how the invocation ended.
+pub(crate) async fn outcome_of(config: Value, source: &Memory) -> Result<Ended, Error> {
+    invoke(&MemoryJournal::default(), config, source, LONG).await
 }
 
-async fn outcome_with(
-    transporter: Value,
-    source: &Memory,
-    secrets: &dyn SecretReader,
-) -> Result<Outcome, Error> {
-    call(transporter, source, secrets, None, Duration::from_secs(870)).await
-}
-
-/// One invocation of the function, which goes on at a checkpoint and has a time limit.
+/// Makes one invocation of the function, which has a time limit.
 pub(crate) async fn invoke(
-    transporter: Value,
+    journal: &MemoryJournal,
+    config: Value,
     source: &Memory,
-    checkpoint: Option<Checkpoint>,
     time: Duration,
-) -> Result<Outcome, Error> {
-    call(transporter, source, &NoSecrets, checkpoint, time).await
+) -> Result<Ended, Error> {
+    let ended = call(journal, config, source, time).await;
+    if let Err(error) = &ended {
+        check_no_secret(&format!("{} {error:?}", Chain(error)));
+    }
+    if let Some(journal) = journal.get() {
+        check_no_secret(&serde_json::to_string(&journal).unwrap());
+    }
+    ended
 }
 
 async fn call(
-    transporter: Value,
+    journal: &MemoryJournal,
+    config: Value,
     source: &Memory,
-    secrets: &dyn SecretReader,
-    checkpoint: Option<Checkpoint>,
     time: Duration,
-) -> Result<Outcome, Error> {
-    // The state machine keeps it as JSON.
-    let delivery: Delivery = serde_json::from_value(json!({
-        "run_id": "run-1",
-        "source": { "bucket": "bucket", "key": "zips/run-1.zip", "etag": "\"x\"", "size_bytes": 1 },
-        "file_name": "report.zip",
-        "transporter": transporter,
-        "checkpoint": checkpoint,
-    }))
-    .unwrap();
-    let result = deliver(&delivery, source, secrets, Instant::now() + time).await;
-    if let Err(error) = &result {
-        let shown = format!("{} {error:?}", Chain(error));
-        assert!(
-            !shown.contains(PASSWORD) && !shown.contains("PRIVATE KEY"),
-            "a secret in: {shown}"
-        );
+) -> Result<Ended, Error> {
+    let budget = Budget::until(Instant::now() + time);
+    let lease = match Lease::acquire(journal, fresh_journal(), &budget).await? {
+        Acquired::Lease(lease) => lease,
+        Acquired::Delivered(status, receipt) => return Ok(Ended::Delivered(status, receipt)),
+    };
+    let (run_id, file_name) = (run_id(), "report.zip".parse::<FileName>().unwrap());
+    let parcel = Parcel { run_id: &run_id, file_name: &file_name, source, budget };
+    let sftp = Sftp::new(serde_json::from_value(config).unwrap());
+    match sftp {
+        Ok(sftp) => deliver(&sftp, &parcel, &lease, Timestamp::now).await,
+        Err(error) => {
+            lease.release().await?;
+            Err(error)
+        }
     }
-    result
 }
 
-/// What a delivery came to: the number of attempts, or the error's name.
+fn run_id() -> RunId {
+    "run-1".parse().unwrap()
+}
+
+/// The journal of a delivery that has not begun.
+pub(crate) fn fresh_journal() -> Journal {
+    Journal::new(run_id(), None, "s3://bucket/zips/run-1.zip".to_owned())
+}
+
+#[track_caller]
+fn check_no_secret(shown: &str) {
+    let is_shown = shown.contains(PASSWORD) || shown.contains("PRIVATE KEY");
+    assert!(!is_shown, "a secret in: {shown}");
+}
+
+/// The checkpoint of a journal; panics if it has none.
+#[track_caller]
+pub(crate) fn checkpoint(journal: &MemoryJournal) -> Checkpoint {
+    journal.get().unwrap().progress.checkpoint.unwrap()
+}
+
+/// Changes the journal as somebody else would who writes it.
+pub(crate) async fn change_journal(journal: &MemoryJournal, change: impl FnOnce(&mut Journal)) {
+    let mut stored = journal.read().await.unwrap().unwrap();
+    change(&mut stored.journal);
+    assert!(journal.replace(&stored.journal, &stored.etag).await.unwrap().is_some());
+}
+
+/// Returns the receipt and whether the file was sent; panics if there is none.
+#[track_caller]
+pub(crate) fn delivered(ended: Result<Ended, Error>) -> (DeliveryStatus, Receipt) {
+    match ended {
+        Ok(Ended::Delivered(status, receipt)) => (status, receipt),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The end of a delivery: the number of attempts, or the error's name.
 pub(crate) fn summary(result: &Result<Receipt, Error>) -> Result<u32, ErrorName> {
     match result {
         Ok(receipt) => Ok(receipt.attempts),
@@ -248,8 +280,7 @@ pub(crate) fn summary(result: &Result<Receipt, Error>) -> Result<u32, ErrorName>
     }
 }
 
-/// Looks at one path all the time, and says at the end whether it ever held something else than
-/// nothing or one of the allowed contents.
+/// Looks at one path all the time for anything but one of the allowed contents.
 pub(crate) struct Watcher {
     stop: Arc<AtomicBool>,
     thread: thread::JoinHandle<Vec<usize>>,

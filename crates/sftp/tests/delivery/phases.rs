@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use aws_io::Failure;
-use file_transporter::Outcome;
+use delivery::{Ended, MemoryJournal};
 use futures_util::{StreamExt, future::join_all, stream};
 use job::ErrorName::TransportUnavailable;
 use local_sftp::{Fault, Faults};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     line::{Line, Way, Weather},
-    partner::{Memory, PLACE, Partner, Watcher, deliver_to, file, invoke, summary},
+    partner::{LONG, Memory, PLACE, Partner, Watcher, deliver_to, file, invoke, summary},
 };
 
 /// Deliveries that are tried at the same time; most of each is waiting.
@@ -31,13 +31,13 @@ fn with(changes: &Value) -> Value {
 
 /// Delivers once, and expects that the file and the second one are there at the end, that nothing
 /// else is, and that nothing else was ever seen. Returns the number of attempts.
-async fn check_delivered(partner: &Partner, transporter: Value, with_old: bool, what: &str) -> u32 {
+async fn check_delivered(partner: &Partner, config: Value, with_old: bool, what: &str) -> u32 {
     let old = b"last week's report".to_vec();
     if with_old {
         partner.put_old(&old);
     }
     let watcher = Watcher::start(partner.path().join(PLACE), vec![old, file()]);
-    let result = deliver_to(transporter, &Memory::new(file())).await;
+    let result = deliver_to(config, &Memory::new(file())).await;
     assert_eq!(watcher.stop(), Vec::<usize>::new(), "{what}: seen under the final name");
     let Ok(receipt) = result else { panic!("{what}: {result:?}") };
     let expected = [(PLACE.to_owned(), file()), (format!("{PLACE}.done"), Vec::new())];
@@ -58,7 +58,7 @@ async fn check_messages(fault: fn(u32) -> Fault, extra: Option<Fault>, changes: 
             let faults = Faults::of([fault(number)].into_iter().chain(extra));
             let what = format!("{faults:?} {changes}");
             let partner = Partner::start(faults.on_first_connections(1)).await;
-            check_delivered(&partner, partner.transporter(&changes), with_old, &what).await
+            check_delivered(&partner, partner.config(&changes), with_old, &what).await
         });
         let attempts = join_all(deliveries).await;
         if attempts.contains(&1) {
@@ -103,21 +103,21 @@ async fn check_taken_once(fault: Fault, changes: &Value) -> bool {
     let line = Line::to(partner.server.address(), weather).await;
     let mut changes = with(changes);
     changes["sftp_sidecar"] = Value::Null;
-    let transporter = partner.transporter_by(&line, &changes);
+    changes["partner_takes_files"] = json!(true);
+    let config = partner.config_by(&line, &changes);
     let place = partner.path().join(PLACE);
-    let (mut checkpoint, mut taken, mut invocations) = (None, Vec::new(), 0);
+    let (journal, mut taken, mut invocations) = (MemoryJournal::default(), Vec::new(), 0);
     loop {
         let source = Memory::new(file());
-        let given = checkpoint.clone();
-        let outcome = invoke(transporter.clone(), &source, given, Duration::from_secs(870)).await;
+        let ended = invoke(&journal, config.clone(), &source, LONG).await;
         invocations += 1;
         if let Ok(bytes) = fs::read(&place) {
             fs::remove_file(&place).unwrap();
             taken.push(bytes == file());
         }
-        match outcome {
-            Ok(Outcome::Delivered(_)) => break,
-            Ok(Outcome::InProgress { checkpoint: next }) => checkpoint = Some(next),
+        match ended {
+            Ok(Ended::Delivered(..)) => break,
+            Ok(Ended::InProgress) => {}
             Err(error) if error.name() == TransportUnavailable => {}
             other => panic!("{fault:?} {changes}: {other:?}"),
         }
@@ -172,8 +172,8 @@ async fn a_line_that_breaks_or_falls_silent_at_any_byte_costs_an_attempt_and_not
         // Only silence needs to be short.
         let limit = if matches!(weather, Weather::Mute(..)) { 3 } else { 30 };
         let changes = json!({ "sftp_idle_timeout_s": limit, "sftp_connect_timeout_s": limit });
-        let transporter = partner.transporter_by(&line, &with(&changes));
-        let attempts = check_delivered(&partner, transporter, false, &format!("{weather:?}")).await;
+        let config = partner.config_by(&line, &with(&changes));
+        let attempts = check_delivered(&partner, config, false, &format!("{weather:?}")).await;
         assert!((1..=2).contains(&attempts), "{weather:?}: {attempts} attempts");
     });
     deliveries.buffer_unordered(AT_ONCE as usize).collect::<Vec<()>>().await;
@@ -191,8 +191,8 @@ async fn a_line_that_always_breaks_ends_the_delivery_and_keeps_the_old_file() {
         let partner = Partner::start(Faults::default()).await;
         partner.put_old(&old);
         let line = Line::to(partner.server.address(), move |_| weather).await;
-        let transporter = partner.transporter_by(&line, &json!({}));
-        let result = deliver_to(transporter, &Memory::new(file())).await;
+        let config = partner.config_by(&line, &json!({}));
+        let result = deliver_to(config, &Memory::new(file())).await;
         assert_eq!(summary(&result), Err(TransportUnavailable), "{weather:?}: {result:?}");
         assert!(partner.files()[PLACE] == old, "{weather:?}");
     }
@@ -207,6 +207,6 @@ async fn a_slow_line_is_not_taken_for_a_dead_one() {
     let changes = json!({
         "sftp_sidecar": ".done", "sftp_idle_timeout_s": 1, "sftp_write_size": 32_768,
     });
-    let transporter = partner.transporter_by(&line, &changes);
-    assert_eq!(check_delivered(&partner, transporter, true, "a slow line").await, 1);
+    let config = partner.config_by(&line, &changes);
+    assert_eq!(check_delivered(&partner, config, true, "a slow line").await, 1);
 }

@@ -91,7 +91,7 @@ impl OpenSsh {
         self.folder.path().join("files")
     }
 
-    pub(crate) fn transporter(&self, changes: &Value) -> Value {
+    pub(crate) fn config(&self, changes: &Value) -> Value {
         let mut config = json!({
             "sftp_host": "127.0.0.1",
             "sftp_port": self.port,
@@ -103,7 +103,7 @@ impl OpenSsh {
         for (field, value) in changes.as_object().unwrap() {
             config[field] = value.clone();
         }
-        json!({ "type": "sftp", "config": config })
+        config
     }
 
     /// Delivers the file twice, and expects exactly it and the outcome `expected` both times.
@@ -111,7 +111,7 @@ impl OpenSsh {
         let place = self.files().join("in/daily/report.zip");
         let watcher = Watcher::start(place, vec![file()]);
         for _ in 0..2 {
-            let result = deliver_to(self.transporter(&changes), &Memory::new(file())).await;
+            let result = deliver_to(self.config(&changes), &Memory::new(file())).await;
             assert_eq!(summary(&result), expected, "{changes}: {result:?}\n{}", self.log());
             let files = files_below(&self.files());
             match expected {

@@ -219,7 +219,7 @@ fn is_base64(text: &str) -> bool {
 
 fn hexadecimal(text: &str) -> Option<Vec<u8>> {
     let digits: String = text.split(':').collect();
-    if digits.len() % 2 != 0 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }
     (0..digits.len())

@@ -202,7 +202,9 @@ fn yes() -> bool {
 impl SftpConfig {
     /// What happens when the server presents a key that is not pinned.
     pub fn host_key_check(&self) -> HostKeyCheck {
-        let pinned = !self.sftp_host_keys.is_empty();
+        // Keys that are only revoked pin nothing. What cannot be read may be a pin.
+        let pinned =
+            self.host_key_pins().map_or(true, |pins| pins.iter().any(|pin| !pin.is_revoked));
         self.sftp_host_key_check.unwrap_or(if pinned {
             HostKeyCheck::Require
         } else {

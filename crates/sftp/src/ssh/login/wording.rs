@@ -15,12 +15,12 @@ pub(super) const fn noun(method: MethodKind) -> &'static str {
 }
 
 /// Names a credential that is wanted.
-pub(super) fn article_and_noun(method: &MethodKind) -> String {
+pub(super) fn article_and_noun(method: MethodKind) -> String {
     match method {
         MethodKind::PublicKey => "a key".to_owned(),
         MethodKind::Password => "a password".to_owned(),
         MethodKind::KeyboardInteractive => "a password or code (`keyboard-interactive`)".to_owned(),
-        other => format!("`{}`", <&str>::from(other)),
+        other => format!("`{}`", <&str>::from(&other)),
     }
 }
 
