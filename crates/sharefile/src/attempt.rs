@@ -3,11 +3,13 @@
 use async_trait::async_trait;
 use delivery::{Attempt, Content, Lease, Parcel, Published, Transport};
 use job::transport::{ShareFileConfig, TransportProblem, remote_file_name, sharefile_name_fault};
+use rustls::ClientConfig;
 use tokio::time::timeout_at;
 
 use crate::{
     error::Error,
     folder::Folder,
+    http,
     publish::{self, Target},
     response::RejectionKind,
     session::{Credentials, Session},
@@ -26,6 +28,7 @@ const SPECIFICATIONS_MAX: u32 = 2;
 pub struct ShareFile<'a> {
     config: &'a ShareFileConfig,
     credentials: Credentials<'a>,
+    tls: ClientConfig,
 }
 
 impl<'a> ShareFile<'a> {
@@ -33,9 +36,9 @@ impl<'a> ShareFile<'a> {
     ///
     /// # Errors
     ///
-    /// When credentials are missing.
+    /// When credentials are missing, or this machine's certificates cannot be read.
     pub fn new(config: &'a ShareFileConfig) -> Result<Self, Error> {
-        Ok(Self { config, credentials: Credentials::new(config)? })
+        Ok(Self { config, credentials: Credentials::new(config)?, tls: http::trusted()? })
     }
 
     fn file_name(&self, parcel: &Parcel<'_>) -> Result<String, Error> {
@@ -63,7 +66,8 @@ impl Transport for ShareFile<'_> {
     async fn attempt(&self, attempt: &Attempt<'_>) -> Result<Published, Error> {
         let Attempt { parcel, lease, .. } = attempt;
         let name = self.file_name(parcel)?;
-        let session = Session::new(self.config, &self.credentials, parcel.budget.end_at)?;
+        let session =
+            Session::new(self.config, &self.credentials, self.tls.clone(), parcel.budget.end_at);
         let folder = Folder::find(&session).await?;
         let target = Target { session: &session, folder: &folder, name: &name, lease };
         deliver(target, parcel).await

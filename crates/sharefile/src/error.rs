@@ -30,6 +30,12 @@ pub enum Error {
         /// All of them.
         problems: Vec<TransportProblem>,
     },
+    /// The certificates that this machine trusts cannot be read.
+    #[error("reading the certificates that this machine trusts")]
+    Certificates {
+        /// The reason.
+        source: Cause,
+    },
     /// The file would get a name that is none.
     #[error("naming the file at the recipient")]
     FileName(#[source] NameError),
@@ -207,6 +213,7 @@ impl Failure for Error {
             Self::Lease(error) => error.name(),
             Self::FileChanged => ErrorName::StorageChanged,
             Self::Configuration { .. }
+            | Self::Certificates { .. }
             | Self::FileName(_)
             | Self::NotTrusted { .. }
             | Self::Folder { .. }
@@ -247,6 +254,7 @@ impl TransportError for Error {
             Self::Server { .. } => Retry::Never,
             Self::FileChanged
             | Self::Configuration { .. }
+            | Self::Certificates { .. }
             | Self::FileName(_)
             | Self::NotTrusted { .. }
             | Self::Login { .. }

@@ -14,18 +14,22 @@ use hyper::{
     body::Incoming,
     header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, USER_AGENT},
 };
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 use job::{error::Chain, transport::ShareFileConfig};
+use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep_until};
 
 pub(crate) use self::body::Payload;
 use self::body::{Activity, Body};
-use crate::{address::Address, error::Error};
+use crate::{
+    address::Address,
+    error::{Cause, Error},
+};
 
 /// The most bytes that are read of a response. Those to our requests have a few hundred.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -53,6 +57,18 @@ pub(crate) struct Request<'a> {
     pub(crate) is_finish: bool,
 }
 
+/// Reads the certificates that this machine trusts. That takes some time, and is done once.
+pub(crate) fn trusted() -> Result<ClientConfig, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let unusable = |source: Cause| Error::Certificates { source };
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(error.into()))?
+        .with_native_roots()
+        .map_err(|error| unusable(error.into()))?;
+    Ok(config.with_no_client_auth())
+}
+
 /// A request without a response.
 pub(crate) struct Unanswered {
     pub(crate) error: Error,
@@ -74,19 +90,15 @@ pub(crate) struct Response {
 }
 
 impl Http {
-    /// A client that gives up every request at `until`.
-    pub(crate) fn new(config: &ShareFileConfig, until: Instant) -> Result<Self, Error> {
+    /// Makes a client that gives up every request at `until`.
+    pub(crate) fn new(config: &ShareFileConfig, tls: ClientConfig, until: Instant) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         let connect = Duration::from_secs(config.sharefile_connect_timeout_s.get().into());
         tcp.set_connect_timeout(Some(connect));
         let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
-            .map_err(|error| Error::Protocol {
-                action: "reading the certificates that this machine trusts".to_owned(),
-                message: error.to_string(),
-            })?
+            .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
@@ -95,7 +107,7 @@ impl Http {
             .pool_idle_timeout(Duration::from_secs(20))
             .build(connector);
         let idle = Duration::from_secs(config.sharefile_idle_timeout_s.get().into());
-        Ok(Self { client, idle, until })
+        Self { client, idle, until }
     }
 
     /// Every request is given up then.

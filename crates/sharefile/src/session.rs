@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::{Method, StatusCode, header::LOCATION};
 use job::transport::{ShareFileConfig, TransportProblem};
+use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
@@ -137,15 +138,16 @@ impl<'a> Session<'a> {
     pub(crate) fn new(
         config: &'a ShareFileConfig,
         credentials: &'a Credentials<'a>,
+        tls: ClientConfig,
         until: Instant,
-    ) -> Result<Self, Error> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             config,
             credentials,
-            http: Http::new(config, until)?,
+            http: Http::new(config, tls, until),
             token: Mutex::new(None),
             shows_token_to_storage: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Begins the tries of one request.
