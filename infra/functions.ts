@@ -169,8 +169,9 @@ export function workflowFunctions(
       timeoutSeconds: 870,
       grants: [
         ...grants.readPinned("Results", results, "*"),
+        grants.write("Journals", results, "*/deliveries/*"),
         ...grants.readSecrets(account, args.secrets, [key.arn, ...settings.secretKeyArns]),
-        grants.decryptInS3(account, key),
+        encrypt,
       ],
       network,
     },
