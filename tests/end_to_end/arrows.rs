@@ -52,8 +52,21 @@ fn the_crates_depend_on_each_other_as_the_plan_says() {
     assert_eq!(dependencies(&metadata, "job"), set(&[]));
     assert_eq!(dependencies(&metadata, "aws-io"), set(&["job"]));
     assert_eq!(dependencies(&metadata, "archive"), set(&[]));
+    assert_eq!(dependencies(&metadata, "delivery"), set(&["aws-io", "job"]));
+    for transport in ["sftp", "sharefile"] {
+        assert_eq!(dependencies(&metadata, transport), set(&["aws-io", "delivery", "job"]));
+    }
     for function in functions {
         let mut allowed = dependencies(&metadata, function);
+        if function == "file-transporter" {
+            for transport in ["sftp", "sharefile"] {
+                assert!(allowed.remove(transport), "{transport}");
+            }
+        }
+        // One writes the journals of deliveries, the other closes them.
+        if ["file-transporter", "results-gatherer"].contains(&function) {
+            assert!(allowed.remove("delivery"), "{function}");
+        }
         // The two that write archives share their format.
         if ["execute-single-query", "zip-s3-folder"].contains(&function) {
             assert!(allowed.remove("archive"), "{function}");

@@ -105,10 +105,13 @@ impl Faulty {
         match fault {
             Fault::Killed => {
                 let mut killed = 0;
-                for requests in [1, 2, 3, 5, 8] {
+                // On a busy machine a call may end before the signal reaches it.
+                for requests in [1, 1, 1, 1, 2, 3, 5, 8] {
                     let answer = self.invoke_killed(function, event, requests).await;
-                    if answer["errorType"] == Value::Null {
-                        break;
+                    match &answer["errorType"] {
+                        Value::Null if killed > 0 => break,
+                        Value::Null => continue,
+                        _ => {}
                     }
                     assert_eq!(answer["errorType"], "Runtime.ExitError", "{function}: {answer}");
                     killed += 1;

@@ -253,6 +253,11 @@ impl Scenario {
         let begun = Instant::now();
         loop {
             let answer = self.http.get(&url).send().await.expect("the HTTP API answers");
+            // The function timed out: it is to be asked again.
+            if answer.status().as_u16() == 503 {
+                sleep(POLL_MAX).await;
+                continue;
+            }
             let text = answer.text().await.expect("an answer has a body");
             let view: RunView =
                 serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));

@@ -52,7 +52,7 @@ pub async fn deliver<T: Transport>(
         }
         stalled_attempts += 1;
         let attempts_max = error.retry().attempts(transport.attempts_max());
-        let wait = waits.next();
+        let wait = waits.next_wait();
         let wait = error.wait().map_or(wait, |asked| asked.max(wait));
         if stalled_attempts >= attempts_max || !parcel.budget.has(wait) {
             break error;

@@ -45,7 +45,7 @@ impl Default for Waits {
 
 impl Waits {
     /// Returns the next wait.
-    pub fn next(&mut self) -> Duration {
+    pub fn next_wait(&mut self) -> Duration {
         self.0.next().unwrap_or(WAIT_MAX)
     }
 }

@@ -28,8 +28,7 @@ pub fn sanitize<'a>(text: &str, secrets: impl IntoIterator<Item = &'a SecretStri
         if shown.len() > TEXT_BYTES_MAX {
             shown.truncate(before);
             let cut = text.len() - at;
-            shown.push_str(&format!("… ({cut} bytes more)"));
-            break;
+            return format!("{shown}… ({cut} bytes more)");
         }
     }
     shown

@@ -159,7 +159,7 @@ impl RequestRetry {
             return Ok(());
         }
         let tries_max = error.retry().attempts(self.tries_max);
-        let wait = self.waits.next();
+        let wait = self.waits.next_wait();
         let wait = error.wait.map_or(wait, |asked| asked.max(wait));
         let in_time = wait < self.until.saturating_duration_since(Instant::now());
         if self.tries >= tries_max || !in_time {

@@ -93,15 +93,15 @@ pub struct SftpConfig {
     /// not more than 4 MiB together; 1 for servers that can not take more.
     #[serde(default)]
     pub sftp_max_in_flight: Limited<1, 1024, 64>,
-    /// Largest size of a write in bytes. A server that does not say how much it takes is sent
-    /// 20480 at most, which every server takes.
+    /// Largest size of a write in bytes. A server that announces no limit is sent 32768
+    /// at most, which every server takes.
     #[serde(default)]
     pub sftp_write_size: Limited<1024, 261_120, 261_120>,
     /// Number of connections that write parts of one large file at the same time. A distant server
     /// limits what each has under way, to 2 MiB with OpenSSH, so four are up to four times as fast.
-    /// Not more than one by default, because some servers count sessions and lock out who has too
-    /// many, and some do not take writes that are out of order. Each connection takes some 5 MiB of
-    /// memory.
+    /// One by default, because some servers count sessions and lock out who has too many. More
+    /// write only where a probe has shown that their handles meet in one file. Each connection takes
+    /// some 5 MiB of memory.
     #[serde(default)]
     pub sftp_connections: Limited<1, 8, 1>,
     /// Seconds to wait for the connection and its key exchange.

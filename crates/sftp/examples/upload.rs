@@ -1,7 +1,7 @@
 //! Delivers a local file with a transporter's configuration, as the function does it with an
 //! object of S3: for measurements, and for trying out a partner's server.
 //!
-//! `cargo run --release -p file-transporter --example upload -- CONFIG.json FILE`, where the first
+//! `cargo run --release -p sftp --example upload -- CONFIG.json FILE`, where the first
 //! file holds the configuration of an SFTP transporter. The receipt is printed, and what is worth
 //! knowing on the way goes to the standard error stream.
 
@@ -12,11 +12,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use aws_io::{StorageError, sdk, secrets::Secrets};
-use file_transporter::{Content, Delivery, Source, deliver};
+use aws_io::StorageError;
+use delivery::{
+    Acquired, Budget, Content, Ended, Lease, MemoryJournal, Parcel, Source, deliver,
+};
 use futures_util::StreamExt;
-use job::{S3Location, error::Chain};
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use job::{FileName, S3Location, delivery::Journal, error::Chain, transport::SftpConfig};
+use sftp::Sftp;
 use tokio::{
     fs::File,
     io::{AsyncSeekExt, SeekFrom},
@@ -59,18 +62,26 @@ async fn main() -> Result<(), String> {
         return Err("usage: upload CONFIG.json FILE".to_owned());
     };
     let config = fs::read(config).map_err(|error| format!("reading `{config}`: {error}"))?;
-    let config: Value = serde_json::from_slice(&config).map_err(|error| error.to_string())?;
+    let config: SftpConfig = serde_json::from_slice(&config).map_err(|error| error.to_string())?;
     let name = Path::new(file).file_name().map(|name| name.to_string_lossy());
-    let delivery: Delivery = serde_json::from_value(json!({
-        "run_id": "upload",
-        "source": { "bucket": "local", "key": file },
-        "file_name": name,
-        "transporter": { "type": "sftp", "config": config },
-    }))
-    .map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + Duration::from_hours(1);
-    let secrets = Secrets::new(&sdk::config().await, Instant::now);
-    let outcome = deliver(&delivery, &LocalFile(file.into()), &secrets, deadline).await;
-    let outcome = outcome.map_err(|error| Chain(&error).to_string())?;
-    serde_json::to_writer_pretty(std::io::stdout(), &outcome).map_err(|error| error.to_string())
+    let file_name: FileName =
+        name.unwrap_or_default().parse().map_err(|error| Chain(&error).to_string())?;
+    let run_id = "upload".parse().map_err(|error| Chain(&error).to_string())?;
+    let budget = Budget::until(Instant::now() + Duration::from_hours(1));
+    let journal = MemoryJournal::default();
+    let fresh = Journal::new(run_id, None, file.clone());
+    let run_id = fresh.run_id.clone();
+    let acquired = Lease::acquire(&journal, fresh, &budget).await;
+    let Acquired::Lease(lease) = acquired.map_err(|error| Chain(&error).to_string())? else {
+        return Err("the journal is not empty".to_owned());
+    };
+    let source = LocalFile(file.into());
+    let parcel = Parcel { run_id: &run_id, file_name: &file_name, source: &source, budget };
+    let sftp = Sftp::new(config).map_err(|error| Chain(&error).to_string())?;
+    let ended = deliver(&sftp, &parcel, &lease, Timestamp::now).await;
+    match ended.map_err(|error| Chain(&error).to_string())? {
+        Ended::Delivered(summary) => serde_json::to_writer_pretty(std::io::stdout(), &summary)
+            .map_err(|error| error.to_string()),
+        Ended::InProgress => Err("the time was up".to_owned()),
+    }
 }

@@ -1,6 +1,6 @@
 //! A line with a delay: passes TCP connections on, every byte half a round trip later.
 //!
-//! `cargo run --release -p file-transporter --example delay -- 127.0.0.1:22 50` prints the address
+//! `cargo run --release -p sftp --example delay -- 127.0.0.1:22 50` prints the address
 //! it listens at. It stands in for the kernel's network emulator where there is none. What is under
 //! way is not limited but by memory (64 MiB for each direction of a connection), so that the
 //! delay, and not the line, is what clients see.
