@@ -120,7 +120,7 @@ impl Scene {
     #[track_caller]
     fn check(&self, ended: &Result<Ended, Error>, settled: &[Option<Settled>], published: usize) {
         let Ok(Ended::Delivered(DeliveryStatus::Delivered, receipt)) = ended else {
-            panic!("{}: {ended:?}", self.what)
+            panic!("{}: {ended:?}, {:?}", self.what, self.journal.get())
         };
         assert!(settled.contains(&receipt.settled), "{}: {receipt:?}", self.what);
         assert_eq!(self.published(), published, "{}: {receipt:?}", self.what);
@@ -258,7 +258,11 @@ async fn an_invocation_that_has_lost_its_lease_publishes_nothing() {
             scene.invoke().await
         };
         let (first, second) = join(scene.invoke(), late).await;
-        scene.check_unfinished(&first);
+        // The journal refuses the first one: its lease is lost, or the other one has delivered.
+        match first.as_ref().map_err(Failure::name) {
+            Ok(Ended::InProgress) | Err(TransportUnavailable | RunEnded) => {}
+            other => panic!("{}: {other:?}", scene.what),
+        }
         scene.check(&second, &[None], 1);
     })
     .await;
@@ -344,7 +348,7 @@ async fn an_upload_that_ends_while_it_is_sent_again_is_found_before_it_is_ended_
             // The first end is lost and done late. Its upload is forgotten meanwhile.
             scene.plan(*way, |faults| {
                 faults
-                    .once(Call::Finish, Fault::DoneLater(Duration::from_millis(2_000)))
+                    .once(Call::Finish, Fault::DoneLater(Duration::from_secs(2)))
                     .after(Call::Finish, Fault::ErrorObject(605), 1, 1)
                     .after(Call::Chunk, Fault::Slow(Duration::from_millis(900)), 4, usize::MAX)
             });
