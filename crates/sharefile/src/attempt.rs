@@ -21,8 +21,8 @@ use crate::{
 /// within each.
 const ATTEMPTS_MAX: u32 = 2;
 
-/// Number of specifications in one attempt, where uploads or their addresses end early.
-const SPECIFICATIONS_MAX: u32 = 2;
+/// Number of uploads in one attempt, where uploads or their addresses end early.
+const UPLOADS_MAX: u32 = 2;
 
 /// A folder of a ShareFile account.
 pub struct ShareFile<'a> {
@@ -83,7 +83,7 @@ impl Transport for ShareFile<'_> {
 
 /// Delivers into a folder that is known.
 async fn deliver(target: Target<'_>, parcel: &Parcel<'_>) -> Result<Published, Error> {
-    let mut specifications = 0;
+    let mut uploads = 1;
     let mut start_over = false;
     loop {
         if let Some(published) = target.settle().await? {
@@ -94,7 +94,6 @@ async fn deliver(target: Target<'_>, parcel: &Parcel<'_>) -> Result<Published, E
         let request =
             UploadRequest { folder: target.folder, name: target.name, size_bytes, start_over };
         let specification = Specification::get(target.session, &request).await?;
-        specifications += 1;
         if specification.is_name_taken && !target.session.config.sharefile_overwrite {
             return compare(target, parcel, content).await;
         }
@@ -114,12 +113,13 @@ async fn deliver(target: Target<'_>, parcel: &Parcel<'_>) -> Result<Published, E
                 );
                 start_over = true;
             }
-            Err(error) if error.is_end_of_upload() && specifications < SPECIFICATIONS_MAX => {
+            Err(error) if error.is_end_of_upload() && uploads < UPLOADS_MAX => {
                 tracing::warn!(
                     remote_path = target.path(),
                     error.message = %error.error,
                     "the upload is lost; it begins again"
                 );
+                uploads += 1;
                 // Behind an address that ended, the server still has the bytes.
                 start_over |= error.kind == Some(RejectionKind::UploadForgotten);
             }

@@ -248,11 +248,13 @@ impl TransportError for Error {
             | Self::SizeMismatch { .. }
             | Self::ContentMismatch { .. }
             | Self::OutcomeUnknown { .. } => Retry::Often,
-            // The state machine retries these, with longer waits and more time.
-            Self::Storage(_) | Self::Lease(_) | Self::TimeUp { .. } => Retry::Never,
-            // The request was repeated already.
-            Self::Server { .. } => Retry::Never,
-            Self::FileChanged
+            // The state machine retries the first three, with longer waits and more time. The request
+            // of a failed server was repeated within the attempt.
+            Self::Storage(_)
+            | Self::Lease(_)
+            | Self::TimeUp { .. }
+            | Self::Server { .. }
+            | Self::FileChanged
             | Self::Configuration { .. }
             | Self::Certificates { .. }
             | Self::FileName(_)

@@ -5,7 +5,14 @@
 
 mod body;
 
-use std::{error::Error as StdError, future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    error::Error as StdError,
+    future::Future,
+    io,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -57,8 +64,13 @@ pub(crate) struct Request<'a> {
     pub(crate) is_finish: bool,
 }
 
-/// Reads the certificates that this machine trusts. That takes some time, and is done once.
+/// Reads the certificates that this machine trusts. That blocks for long enough to do it once in a
+/// process.
 pub(crate) fn trusted() -> Result<ClientConfig, Error> {
+    static TRUSTED: OnceLock<ClientConfig> = OnceLock::new();
+    if let Some(config) = TRUSTED.get() {
+        return Ok(config.clone());
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let unusable = |source: Cause| Error::Certificates { source };
     let config = ClientConfig::builder_with_provider(provider)
@@ -66,7 +78,7 @@ pub(crate) fn trusted() -> Result<ClientConfig, Error> {
         .map_err(|error| unusable(error.into()))?
         .with_native_roots()
         .map_err(|error| unusable(error.into()))?;
-    Ok(config.with_no_client_auth())
+    Ok(TRUSTED.get_or_init(|| config.with_no_client_auth()).clone())
 }
 
 /// A request without a response.

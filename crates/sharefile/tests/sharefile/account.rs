@@ -61,6 +61,9 @@ pub(crate) struct Memory {
     pub(crate) bytes: Vec<u8>,
     /// After so many bytes reading fails.
     pub(crate) breaks_after: Option<usize>,
+    /// After so many times that it was opened, it has another version.
+    pub(crate) changes_after: usize,
+    /// Number of times that it was opened.
     pub(crate) opened: AtomicUsize,
     /// How many bytes were read, however often.
     pub(crate) read: Arc<AtomicU64>,
@@ -68,14 +71,22 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, breaks_after: None, opened: AtomicUsize::new(0), read: Arc::default() }
+        let changes_after = usize::MAX;
+        Self {
+            bytes,
+            breaks_after: None,
+            changes_after,
+            opened: AtomicUsize::new(0),
+            read: Arc::default(),
+        }
     }
 }
 
 #[async_trait]
 impl Source for Memory {
     async fn open(&self, offset: u64) -> Result<Content, StorageError> {
-        self.opened.fetch_add(1, Ordering::SeqCst);
+        let opened = self.opened.fetch_add(1, Ordering::SeqCst);
+        let change = if opened < self.changes_after { "" } else { "-2" };
         let end = self.breaks_after.unwrap_or(self.bytes.len());
         let begin = usize::try_from(offset).unwrap();
         let pieces =
@@ -95,7 +106,7 @@ impl Source for Memory {
         });
         Ok(Content {
             size_bytes: self.bytes.len() as u64,
-            version: format!("\"{}\"", self.bytes.len()),
+            version: format!("\"{}{change}\"", self.bytes.len()),
             chunks: counted.boxed(),
         })
     }

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use aws_io::Failure;
 use delivery::{Ended, MemoryJournal};
-use futures_util::{StreamExt, future::join, stream};
+use futures_util::{
+    StreamExt,
+    future::{join, join_all},
+    stream,
+};
 use job::{
     ErrorName::{RunEnded, TransportUnavailable},
     delivery::{DeliveryStatus, JournalStage, Receipt, Settled, Verified},
@@ -21,7 +25,7 @@ use crate::account::{LONG, Memory, PLACE, Partner, details, file, invoke};
 const EXPIRED: Duration = Duration::from_secs(61);
 
 /// Idle timeout. It is long enough for a machine that is busy with other tests.
-const IDLE_SECONDS: u32 = 4;
+const IDLE_SECONDS: u32 = 3;
 
 /// A way of uploading, the request that carries bytes, and the one that ends it.
 type Way = (&'static str, Call, Call);
@@ -120,7 +124,7 @@ impl Scene {
     #[track_caller]
     fn check(&self, ended: &Result<Ended, Error>, settled: &[Option<Settled>], published: usize) {
         let Ok(Ended::Delivered(DeliveryStatus::Delivered, receipt)) = ended else {
-            panic!("{}: {ended:?}", self.what)
+            panic!("{}: {ended:?}, {:?}", self.what, self.journal.get())
         };
         assert!(settled.contains(&receipt.settled), "{}: {receipt:?}", self.what);
         assert_eq!(self.published(), published, "{}: {receipt:?}", self.what);
@@ -258,7 +262,11 @@ async fn an_invocation_that_has_lost_its_lease_publishes_nothing() {
             scene.invoke().await
         };
         let (first, second) = join(scene.invoke(), late).await;
-        scene.check_unfinished(&first);
+        // The journal refuses the first one: its lease is lost, or the other one has delivered.
+        match first.as_ref().map_err(Failure::name) {
+            Ok(Ended::InProgress) | Err(TransportUnavailable | RunEnded) => {}
+            other => panic!("{}: {other:?}", scene.what),
+        }
         scene.check(&second, &[None], 1);
     })
     .await;
@@ -344,7 +352,7 @@ async fn an_upload_that_ends_while_it_is_sent_again_is_found_before_it_is_ended_
             // The first end is lost and done late. Its upload is forgotten meanwhile.
             scene.plan(*way, |faults| {
                 faults
-                    .once(Call::Finish, Fault::DoneLater(Duration::from_millis(2_000)))
+                    .once(Call::Finish, Fault::DoneLater(Duration::from_secs(2)))
                     .after(Call::Finish, Fault::ErrorObject(605), 1, 1)
                     .after(Call::Chunk, Fault::Slow(Duration::from_millis(900)), 4, usize::MAX)
             });
@@ -355,7 +363,7 @@ async fn an_upload_that_ends_while_it_is_sent_again_is_found_before_it_is_ended_
 
 #[tokio::test]
 async fn an_outcome_stays_unknown_while_the_folder_cannot_be_read() {
-    for way in WAYS {
+    let runs = WAYS.map(|way| async move {
         let scene = Scene::start(way, ROWS[2], "no look").await;
         let good = Scene::start(way, ROWS[2], "counts looks").await;
         good.invoke().await.unwrap();
@@ -378,7 +386,8 @@ async fn an_outcome_stays_unknown_while_the_folder_cannot_be_read() {
         scene.plan(way, |faults| faults);
         scene.check(&scene.invoke().await, &[Some(Settled::Found)], 1);
         assert_eq!(scene.partner.server.bytes_received(), received, "{}", scene.what);
-    }
+    });
+    join_all(runs).await;
 }
 
 #[tokio::test]

@@ -92,9 +92,10 @@ async fn bytes_after_a_gap_do_not_count_as_arrived() {
     let recipient = Recipient::start("threaded", usize::MAX).await;
     recipient.plan(|faults| faults.after(Call::Chunk, Fault::Mute, 2, 1));
     assert_eq!(recipient.invoke(2, SHORT).await.unwrap(), Ended::InProgress);
-    // One of the first three chunks was never answered; all others were.
+    // One of the first four chunks was never answered, because two are on their way at the same
+    // time. All others were.
     let acknowledged = recipient.acknowledged().unwrap();
-    assert!(acknowledged <= 2_000_000, "{acknowledged}");
+    assert!((1_000_000..=3_000_000).contains(&acknowledged), "{acknowledged}");
     recipient.plan(|faults| faults);
     let ended = recipient.invoke(2, LONG).await.unwrap();
     recipient.check_delivered(&ended);

@@ -7,7 +7,7 @@ use std::{
 
 use delivery::{Ended, MemoryJournal, hexadecimal};
 use job::{
-    ErrorName::TransportRemote,
+    ErrorName::{StorageChanged, TransportRemote},
     delivery::{DeliveryStatus, Receipt, ReceiptDetails, Verified},
 };
 use local_sharefile::{Call, Fault, Faults};
@@ -104,6 +104,30 @@ async fn no_more_of_the_file_is_in_memory_than_the_chunks_on_their_way() {
         assert!(held <= limit, "{threads} {allowed}: {held} of at most {limit} bytes");
         assert!(held >= CHUNK, "{threads} {allowed}: {held}");
     }
+}
+
+#[tokio::test]
+async fn a_file_in_one_request_is_read_twice_if_it_does_not_fit_into_the_memory() {
+    for (threads, chunk_bytes, opened) in
+        [(1, 65_536, 2), (4, 65_536, 2), (5, 65_536, 1), (1, 300_001, 1)]
+    {
+        let partner = Partner::start(Faults::default()).await;
+        let changes = json!({ "sharefile_threads": threads, "sharefile_chunk_size": chunk_bytes });
+        let source = Memory::new(file());
+        partner.deliver(&changes, &source).await.unwrap();
+        assert_eq!(source.opened.load(Ordering::SeqCst), opened, "{threads} x {chunk_bytes}");
+        assert_eq!(partner.server.bytes_received(), file().len() as u64);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_changes_between_two_reads_is_not_published() {
+    let partner = Partner::start(Faults::default()).await;
+    let source = Memory { changes_after: 1, ..Memory::new(file()) };
+    let changes = json!({ "sharefile_threads": 1 });
+    let result = partner.deliver(&changes, &source).await;
+    assert_eq!(summary(&result), Err(StorageChanged), "{result:?}");
+    assert_eq!(partner.server.bytes_received(), 0);
 }
 
 #[tokio::test]
