@@ -44,6 +44,9 @@ impl Login<'_> {
     /// does not try another after a refusal either: sshd counts every refused offer of a key toward
     /// `MaxAuthTries`. A server that lists none is older than the list, or does not send it; then
     /// OpenSSH uses `ssh-rsa` if its configuration allows SHA-1, and so does this client.
+    ///
+    /// OpenSSH before 9.6 lists what it knows, not what it accepts. So where SHA-1 is allowed it is
+    /// tried last, on a connection of its own, where nothing has been counted yet.
     pub(super) async fn with_key(
         &mut self,
         handle: &mut Handle<Client>,
@@ -54,11 +57,15 @@ impl Login<'_> {
         let mut name = "`publickey`".to_owned();
         if matches!(key.algorithm(), Algorithm::Rsa { .. }) {
             let best = handle.best_supported_rsa_hash().await.unwrap_or_default();
+            let legacy = self.credentials.legacy;
             hash = match best {
+                _ if self.rsa.is_sha1_only => None,
                 Some(best) => best,
-                None if self.credentials.legacy => None,
+                None if legacy => None,
                 None => Some(HashAlg::Sha512),
             };
+            self.rsa.is_guess = best.is_none();
+            self.rsa.has_sha1_left = legacy && hash.is_some();
             if hash.is_none() && !self.credentials.legacy {
                 let reason = "the server takes signatures of an RSA key with SHA-1 only; \
                               `sftp_legacy_algorithms` allows them, another kind of key is better";
@@ -127,6 +134,8 @@ impl Login<'_> {
                     prompts,
                 }) => {
                     if prompts.is_empty() {
+                        let shown = link.sanitize(&wording::question(&name, &instructions, &[]));
+                        self.told = Some(shown).filter(|shown| !shown.is_empty());
                         response = handle.authenticate_keyboard_interactive_respond(vec![]).await;
                         continue;
                     }
