@@ -326,6 +326,18 @@ impl<'a> Login<'a> {
         self.is_exposed = true;
     }
 
+    /// The error of a login that gets no other connection: final once a credential was sent.
+    pub(super) fn interrupted(&self, server: &str, error: Error) -> Error {
+        if !self.is_exposed {
+            return error;
+        }
+        Error::Login {
+            server: server.to_owned(),
+            user: self.credentials.user.clone(),
+            reason: format!("{}, then {error}", self.story()),
+        }
+    }
+
     /// The login so far, for a message.
     fn story(&self) -> String {
         let accepted = list(self.accepted.iter().map(|method| noun(*method).to_owned()), "and");

@@ -54,6 +54,8 @@ struct Script {
     /// Text before the identification.
     before: Vec<u8>,
     host_keys: Vec<PrivateKey>,
+    /// Connections after which the server is gone.
+    connections_max: usize,
     session: bool,
     subsystem: bool,
     /// Whether the signature algorithms of RSA keys are listed.
@@ -74,6 +76,7 @@ impl Default for Script {
             banner: None,
             before: Vec::new(),
             host_keys: vec![generate(Algorithm::Ed25519)],
+            connections_max: usize::MAX,
             session: true,
             subsystem: true,
             lists_signatures: true,
@@ -236,7 +239,8 @@ impl Running {
         };
         let (config, taken) = (Arc::new(config), log.clone());
         tokio::spawn(async move {
-            while let Ok((mut socket, _)) = listener.accept().await {
+            for _ in 0..script.connections_max {
+                let Ok((mut socket, _)) = listener.accept().await else { break };
                 taken.lock().unwrap().push("connection".to_owned());
                 let (script, log, config) = (script.clone(), taken.clone(), config.clone());
                 tokio::spawn(async move {
@@ -545,6 +549,13 @@ async fn a_refusal_without_a_list_of_methods_is_no_end() {
     let got = ["connection", "connection", key, "connection", "password hunter2"];
     check(after_key.clone(), with_both(), Ok(()), &got).await;
 
+    let gone = Script { connections_max: 2, ..after_key.clone() };
+    let running = Running::start(gone).await;
+    let error = Connection::open(&running.server(with_both())).await.map(drop).unwrap_err();
+    assert_eq!((error.name(), error.retry()), (ErrorName::TransportAuth, Retry::Never));
+    let text = "the server got `publickey`, then connecting to";
+    assert!(error.to_string().contains(text), "{error}");
+
     let nothing = Script { password: Reply::Reject(&[]), ..after_key };
     let expected =
         "the server rejected `publickey`, `password`; it does not say what else it takes";
@@ -575,10 +586,10 @@ async fn silence_is_final_once_a_credential_was_sent() {
     ] {
         let running = Running::start(Script { none, password, ..Script::default() }).await;
         let mut server = running.server(with_password());
-        server.credentials.set_limit(Duration::from_secs(1));
+        server.credentials.set_limit(Duration::from_secs(3));
         let error = Connection::open(&server).await.map(drop).unwrap_err();
         assert_eq!(error.name(), name, "{error}");
-        assert!(error.to_string().contains("no answer for 1 s"), "{error}");
+        assert!(error.to_string().contains("no answer for 3 s"), "{error}");
     }
 }
 
