@@ -161,7 +161,9 @@ impl Carrier<'_> {
     async fn observe(&self, stage: &Stage, course: &mut Course) -> Result<Observation, Error> {
         let Paths { last, temporary, backup } = course.paths.clone();
         match stage {
-            Stage::LookForTemporary | Stage::LookAtSource(_) => self.look(&temporary, course).await,
+            Stage::LookForTemporary | Stage::LookAtSource { .. } => {
+                self.look(&temporary, course).await
+            }
             Stage::LookForPublished | Stage::LookAtTarget(_) => self.look(&last, course).await,
             Stage::LookBefore | Stage::LookAgain => {
                 let looked = self.remote.look(&last).await?;

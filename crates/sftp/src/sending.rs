@@ -15,7 +15,7 @@ use crate::{
     content::Chunks,
     error::Error,
     names::Paths,
-    session::Handle,
+    session::{Handle, RequestError},
     stage::Refusal,
     upload::{Ending, Lane, Seam, Upload, UploadError, check_seams},
 };
@@ -72,15 +72,34 @@ impl Carrier<'_> {
         self.check(written, paths).await
     }
 
-    /// Writes what is missing of the file, and closes it.
+    /// Writes what is missing of the file, and closes it. What is of no use is written anew, through
+    /// one handle.
     async fn write(
         &self,
-        open: Open,
+        mut open: Open,
         paths: &mut Paths,
         size_bytes: u64,
     ) -> Result<Written, Error> {
+        loop {
+            if let Some(written) = self.try_write(open, paths, size_bytes).await? {
+                return Ok(written);
+            }
+            self.sftp.use_one_handle();
+            open = self.create_anew(paths).await?;
+        }
+    }
+
+    /// Writes what is missing of the file, and closes it. Returns nothing if the server takes a file
+    /// through one handle only, from its beginning to its end.
+    async fn try_write(
+        &self,
+        open: Open,
+        paths: &Paths,
+        size_bytes: u64,
+    ) -> Result<Option<Written>, Error> {
+        let path = &paths.temporary;
         let branches = if open.reads && open.before.is_none() {
-            self.open_branches(&paths.temporary, size_bytes).await?
+            self.open_branches(path, size_bytes).await?
         } else {
             Vec::new()
         };
@@ -91,20 +110,23 @@ impl Carrier<'_> {
         let lanes = [first].into_iter().chain(branches.iter().map(Branch::lane)).collect();
         let mut upload = Upload::new(lanes, from, &self.sftp.server.config, chunks);
         if !is_single {
-            let do_meet = self.do_meet(&mut upload, &acknowledged).await;
+            let do_meet = do_meet(&mut upload, &acknowledged).await;
             if !matches!(do_meet, Ok(true)) {
                 Branch::abandon(branches).await;
                 drop(self.remote.session.close(handle).await);
-                do_meet?;
-                let open = self.create_anew(paths).await?;
-                return Box::pin(self.write(open, paths, size_bytes)).await;
+                return do_meet.map(|_| None);
             }
         }
         let run = upload.run(self.attempt.parcel.budget.stop_at, &acknowledged);
-        let ending = match self.run_and_acknowledge(run, &acknowledged, paths, reopened).await {
+        let ending = match self.run_and_acknowledge(run, &acknowledged, path, reopened).await {
             Ok(ending) => ending,
+            // Some servers take bytes only in order.
+            Err(UploadError::Request { error: RequestError::Refused { .. }, .. }) if reopened => {
+                drop(self.remote.session.close(handle).await);
+                return Ok(None);
+            }
             Err(error) => {
-                let error = self.write_error(error, &branches, &paths.temporary).await;
+                let error = self.write_error(error, &branches, path).await;
                 Branch::abandon(branches).await;
                 return Err(error);
             }
@@ -113,33 +135,16 @@ impl Carrier<'_> {
         let mut seams = upload.seams();
         seams.extend(before);
         drop(upload);
-        let (path, is_compared) = (&paths.temporary, ending == Ending::Complete && !is_single);
+        let is_compared = ending == Ending::Complete && !is_single;
         if is_compared && !self.is_one_file(&first, end.offset(), &seams, path).await? {
             Branch::abandon(branches).await;
             return Err(Error::ContentMismatch { path: path.clone() });
         }
-        self.close(handle, branches, &paths.temporary, ending, &end, reopened).await?;
+        self.close(handle, branches, path, ending, &end, reopened).await?;
         if ending == Ending::TimeUp {
             return Err(self.out_of_time(&paths.last));
         }
-        Ok(Written { end, seams, is_compared })
-    }
-
-    /// Returns whether all handles write to one file. If not, one is used from now on: the file of
-    /// several is of no use.
-    async fn do_meet(
-        &self,
-        upload: &mut Upload,
-        acknowledged: &watch::Sender<HashedOffset>,
-    ) -> Result<bool, Error> {
-        match upload.probe(acknowledged).await {
-            Ok(true) => return Ok(true),
-            Err(UploadError::Source(error)) => return Err(error.into()),
-            Ok(false) | Err(UploadError::Request { .. }) => {}
-        }
-        self.sftp.use_one_handle();
-        tracing::info!("the server keeps the handles of a file apart; one is used");
-        Ok(false)
+        Ok(Some(Written { end, seams, is_compared }))
     }
 
     /// Returns whether all handles wrote to one file, as the handle that was there first sees it.
@@ -176,7 +181,7 @@ impl Carrier<'_> {
         &self,
         run: impl Future<Output = Result<Ending, UploadError>>,
         acknowledged: &watch::Sender<HashedOffset>,
-        paths: &Paths,
+        path: &str,
         reopened: bool,
     ) -> Result<Ending, UploadError> {
         let version = self.content.version().await.unwrap_or_default();
@@ -189,12 +194,12 @@ impl Carrier<'_> {
                 // The sender outlives this.
                 _ = changes.changed() => {
                     let at = changes.borrow_and_update().clone();
-                    self.acknowledge(&version, &paths.temporary, &at, reopened);
+                    self.acknowledge(&version, path, &at, reopened);
                 }
             }
         };
         let at = changes.borrow_and_update().clone();
-        self.acknowledge(&version, &paths.temporary, &at, reopened);
+        self.acknowledge(&version, path, &at, reopened);
         ended
     }
 
@@ -280,5 +285,20 @@ impl Carrier<'_> {
     fn out_of_time(&self, path: &str) -> Error {
         let acknowledged = self.checkpoint().map_or(0, |checkpoint| checkpoint.acknowledged_bytes);
         Error::OutOfTime { path: path.to_owned(), acknowledged }
+    }
+}
+
+/// Returns whether all handles write to one file. If not, the file is of no use.
+async fn do_meet(
+    upload: &mut Upload,
+    acknowledged: &watch::Sender<HashedOffset>,
+) -> Result<bool, Error> {
+    match upload.probe(acknowledged).await {
+        Ok(true) => Ok(true),
+        Err(UploadError::Source(error)) => Err(error.into()),
+        Ok(false) | Err(UploadError::Request { .. }) => {
+            tracing::info!("the server keeps the handles of a file apart; one is used");
+            Ok(false)
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use aws_io::Failure as _;
-use delivery::Retry;
+use delivery::{Retry, TransportError as _};
 use job::ErrorName;
 use russh::{
     Channel, MethodKind, MethodSet,
