@@ -396,7 +396,9 @@ impl TransportError for Error {
             | Self::Exists { .. }
             | Self::InTheWay { .. }
             | Self::PublishedSize { .. } => Retry::Never,
-            Self::Refused { code, .. } => match code {
+            // The setting that helps is known.
+            Self::Refused { hint: Some(_), .. } => Retry::Never,
+            Self::Refused { code, hint: None, .. } => match code {
                 Code::Denied | Code::Unsupported => Retry::Never,
                 // Some servers fail once for reasons of their own.
                 Code::NoSuchFile | Code::Failure => Retry::Once,

@@ -125,7 +125,9 @@ impl Connection {
         let mut login = Login::new(&server.credentials);
         let mut connections = 0;
         loop {
-            let Connected { mut handle, link, host_key, round_trip } = connect(server).await?;
+            let connected = connect(server).await;
+            let Connected { mut handle, link, host_key, round_trip } =
+                connected.map_err(|error| login.interrupted(&server.name, error))?;
             connections += 1;
             match login.run(&mut handle, &link).await? {
                 Ended::LoggedIn => {

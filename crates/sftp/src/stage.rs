@@ -64,8 +64,13 @@ pub(crate) enum Stage {
     RenameUnseen,
     /// The rename was refused: look at the final path.
     LookAtTarget(Refusal),
-    /// Nothing is there: look at the temporary file.
-    LookAtSource(Refusal),
+    /// Look at the temporary file, before anything of the recipient's is moved for it.
+    LookAtSource {
+        /// The refusal of the rename.
+        refusal: Refusal,
+        /// Whether a file has the final path, or may have it.
+        is_taken: bool,
+    },
     /// Move the old file aside.
     MoveAside(Refusal),
     /// Rename the temporary file to the path that is free now.
@@ -213,7 +218,7 @@ impl Stage {
             Self::Rename { .. }
             | Self::RenameUnseen
             | Self::LookAtTarget(_)
-            | Self::LookAtSource(_)
+            | Self::LookAtSource { .. }
             | Self::MoveAside(_)
             | Self::Replace
             | Self::PutBack(_)
@@ -343,21 +348,28 @@ impl Stage {
                 if rules.overwrite == Overwrite::Fail {
                     Self::Failed(Failure::Exists)
                 } else {
-                    Self::MoveAside(refusal)
+                    Self::LookAtSource { refusal, is_taken: true }
                 }
             }
             (Self::LookAtTarget(_), Found { kind, .. }) => Self::Failed(Failure::InTheWay(kind)),
-            (Self::LookAtTarget(refusal), Absent) => Self::LookAtSource(refusal),
+            (Self::LookAtTarget(refusal), Absent) => {
+                Self::LookAtSource { refusal, is_taken: false }
+            }
             (Self::LookAtTarget(_), Refused(look)) if rules.overwrite == Overwrite::Fail => {
                 Self::Failed(Failure::Look(look))
             }
-            (Self::LookAtTarget(refusal), Refused(_)) => Self::MoveAside(refusal),
-            (Self::LookAtSource(_), Absent) => Self::Failed(Failure::Vanished),
+            (Self::LookAtTarget(refusal), Refused(_)) => {
+                Self::LookAtSource { refusal, is_taken: true }
+            }
+            (Self::LookAtSource { .. }, Absent) => Self::Failed(Failure::Vanished),
+            (Self::LookAtSource { refusal, is_taken: true }, Found { .. } | Refused(_)) => {
+                Self::MoveAside(refusal)
+            }
             // A rename that the server does not know is not refused for a lock.
-            (Self::LookAtSource(refusal), _) if refusal.code == Code::Unsupported => {
+            (Self::LookAtSource { refusal, .. }, _) if refusal.code == Code::Unsupported => {
                 Self::Failed(Failure::Rename(refusal))
             }
-            (Self::LookAtSource(refusal), Found { .. } | Refused(_))
+            (Self::LookAtSource { refusal, .. }, Found { .. } | Refused(_))
             | (Self::MoveAside(refusal), Refused(_))
             | (Self::PutBack(refusal), Done) => Self::Wait(refusal),
             (Self::MoveAside(_), Done) => Self::Replace,
@@ -545,23 +557,27 @@ mod tests {
             let refusal = Refusal { code, message: String::new() };
             let old = || file(3, Some(false));
             let mut seen = vec![old(), Done, old(), Done, refused(code), refused(code), old()];
+            let vanished = Stage::Failed(Failure::Vanished);
+            check(false, &RULES, &[&seen[..], &[Absent]].concat(), &vanished);
+            seen.push(file(7, Some(true)));
             check(false, &RULES, &seen, &Stage::MoveAside(refusal.clone()));
             seen.extend([Done, Done, Done]);
             check(false, &RULES, &seen, &Stage::LookAfter);
             // The file is locked for a while: the old one does not wait aside.
-            seen.truncate(8);
+            seen.truncate(9);
             seen.push(refused(code));
             check(false, &RULES, &seen, &Stage::PutBack(refusal.clone()));
             seen.push(Done);
             check(false, &RULES, &seen, &Stage::Wait(refusal.clone()));
             seen.push(Done);
             check(false, &RULES, &seen, &Stage::Rename { posix: true });
-            seen.truncate(9);
+            seen.truncate(10);
             seen.push(refused(Code::Failure));
             check(false, &RULES, &seen, &Stage::Failed(Failure::OldFileAside(refusal.clone())));
             // Nothing is in the way.
             let seen = [Absent, Done, Absent, Done, refused(code), refused(code), Absent];
-            check(false, &RULES, &seen, &Stage::LookAtSource(refusal.clone()));
+            let source = Stage::LookAtSource { refusal: refusal.clone(), is_taken: false };
+            check(false, &RULES, &seen, &source);
             let mut gone = seen.to_vec();
             gone.push(Absent);
             check(false, &RULES, &gone, &Stage::Failed(Failure::Vanished));
@@ -641,7 +657,7 @@ mod tests {
             | Stage::LookBefore
             | Stage::LookAgain
             | Stage::LookAtTarget(_)
-            | Stage::LookAtSource(_)
+            | Stage::LookAtSource { .. }
             | Stage::LookAfter => {
                 [vec![Absent], refusals, kinds.to_vec(), files.collect()].concat()
             }

@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 pub use self::{
-    host_key::{HostKeyError, HostKeyPin, HostKeyType, PinnedKey, parse_host_keys},
+    host_key::{HostKeyError, HostKeyPin, HostKeyType, PinnedKey},
     limited::Limited,
     sftp::{
         FileMode, HostKeyCheck, Overwrite, Port, RemoteDirectory, RemoteDirectoryError, SftpConfig,
@@ -264,6 +264,13 @@ mod tests {
             sftp(json!({ "sftp_host_keys": [fingerprint, "SHA256:abc"] })),
             &[("config.sftp_host_keys[1]", message)],
         );
+        check(sftp(json!({ "sftp_host_keys": ["# h:22", fingerprint] })), &[]);
+        for nothing in ["", "# h:22 SSH-2.0-OpenSSH_9.2"] {
+            check(
+                sftp(json!({ "sftp_host_keys": [nothing] })),
+                &[("config.sftp_host_keys[0]", message)],
+            );
+        }
     }
 
     #[test]

@@ -175,11 +175,15 @@ impl Handler for Session {
         }
         let faults: Vec<_> = self.state.faults.at(self.number).collect();
         let gate = faults.iter().copied().find_map(Gate::of);
-        let files = Files::new(self.state.root.clone(), faults, self.cut.clone());
+        let observed = &self.state.observed;
+        let files = Files::new(self.state.root.clone(), faults, self.cut.clone(), observed.clone());
         let stream = channel.into_stream();
         match gate {
             None => russh_sftp::server::run(stream, files).await,
-            Some(gate) => russh_sftp::server::run(gate.before(stream, &self.cut), files).await,
+            Some(gate) => {
+                let stream = gate.before(stream, &self.cut, observed);
+                russh_sftp::server::run(stream, files).await;
+            }
         }
         Ok(())
     }

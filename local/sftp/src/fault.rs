@@ -1,5 +1,7 @@
 //! Ways in which a server differs from a good one.
 
+use std::time::Duration;
+
 /// One way to misbehave. Numbers of bytes count what clients of one connection wrote to files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -26,6 +28,19 @@ pub enum Fault {
     DropBeforeAnswer(u32),
     /// The request with this number is done, and from its answer on nothing is answered any more.
     SilentFromAnswer(u32),
+    /// The request with this number on a connection is held until [`Server::release`], and done
+    /// then, whether its connection is still there or not.
+    ///
+    /// [`Server::release`]: crate::Server::release
+    HoldRequest(u32),
+    /// The request with this number is done, and its answer is held until [`Server::release`].
+    ///
+    /// [`Server::release`]: crate::Server::release
+    HoldAnswer(u32),
+    /// Renames are held until [`Server::release`], and done then.
+    ///
+    /// [`Server::release`]: crate::Server::release
+    HoldRename,
     /// Of connections with this number, counted from 0, and later ones none is accepted.
     RefuseConnectionsFrom(usize),
     /// The connection is lost after so many bytes.
@@ -58,6 +73,45 @@ pub enum Fault {
     GrowWhenRenamed(u64),
     /// Of every file only the part before so many bytes is kept, without an error.
     LoseBytesAfter(u64),
+    /// Writes are refused with status 15 after so many bytes, and the channel is closed then.
+    QuotaAfterBytes(u64),
+    /// A written file disappears as soon as it is closed.
+    TakeOnClose,
+    /// A file disappears as soon as it was read and closed.
+    TakeOnceRead,
+    /// Closing a written file takes so long.
+    SlowClose(Duration),
+    /// A written file has the size 0 for so long after it was closed.
+    NoSizeAfterClose(Duration),
+    /// A written file cannot be renamed for so long after it was closed: the status is this one.
+    LockedAfterClose(Duration, u32),
+    /// `posix-rename` is offered, and refused with this status.
+    RefusePosixRename(u32),
+    /// A rename onto an existing file is refused with this status.
+    RefuseRenameOnto(u32),
+    /// Existing files can neither be written nor replaced.
+    RefuseExisting,
+    /// Files whose names begin with a dot are refused with this status.
+    RefuseDotNames(u32),
+    /// Files without this extension are refused with this status.
+    OnlyExtension(&'static str, u32),
+    /// A renamed file gets another name than the one that was asked for.
+    OtherName,
+    /// Every handle is an upload of its own, and the one that is closed last makes the file.
+    ObjectStore(ObjectStore),
+    /// Each handle takes bytes only in order.
+    OnlyInOrder,
+    /// Each handle writes what comes behind what it has written, whatever the offset is.
+    IgnoreOffsets,
+}
+
+/// Habits of a server that stores objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectStore {
+    /// Whether an open handle has the size of the object that is there; otherwise it has none.
+    pub tells_size: bool,
+    /// Whether the uploads of a broken connection become objects, too.
+    pub keeps_broken: bool,
 }
 
 /// The ways in which a server misbehaves, and for how many connections. None by default.

@@ -8,6 +8,7 @@
 
 mod attributes;
 mod extension;
+mod habits;
 
 use std::{collections::HashMap, io, os::unix::fs::FileExt, sync::Arc};
 
@@ -21,9 +22,13 @@ use russh_sftp::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::extension::Extension;
+use self::{
+    extension::Extension,
+    habits::{Object, OpenFile},
+};
 use crate::{
     Fault,
+    observed::Observed,
     paths::{absolute, below_root},
 };
 
@@ -45,17 +50,25 @@ pub(crate) struct Files {
     handles_made: u64,
     bytes_written: u64,
     renames: u32,
+    observed: Arc<Observed>,
 }
 
 enum Opened {
-    File(Arc<std::fs::File>),
+    File(OpenFile),
+    /// An upload into a store of objects.
+    Object(Object),
     Directory(Vec<Entry>),
 }
 
 type Answer<T> = Result<T, StatusReply>;
 
 impl Files {
-    pub(crate) fn new(root: Arc<Dir>, faults: Vec<Fault>, cut: CancellationToken) -> Self {
+    pub(crate) fn new(
+        root: Arc<Dir>,
+        faults: Vec<Fault>,
+        cut: CancellationToken,
+        observed: Arc<Observed>,
+    ) -> Self {
         Self {
             root,
             faults,
@@ -64,6 +77,7 @@ impl Files {
             handles_made: 0,
             bytes_written: 0,
             renames: 0,
+            observed,
         }
     }
 
@@ -96,8 +110,8 @@ impl Files {
 
     fn file(&self, handle: &str) -> Answer<Arc<std::fs::File>> {
         match self.handles.get(handle) {
-            Some(Opened::File(file)) => Ok(file.clone()),
-            Some(Opened::Directory(_)) | None => {
+            Some(Opened::File(open)) => Ok(open.file.clone()),
+            Some(Opened::Directory(_) | Opened::Object(_)) | None => {
                 Err(failure("the handle is not that of an open file"))
             }
         }
@@ -105,12 +119,14 @@ impl Files {
 
     async fn attributes(&self, path: String, follow: bool) -> Answer<FileAttributes> {
         self.refuse_if(Fault::RefuseStat)?;
+        let has_no_size = self.has_no_size_yet(&path);
         self.on_root(move |root| {
             let path = below_root(&path);
             let metadata = if follow { root.metadata(path) } else { root.symlink_metadata(path) };
             metadata.map(|metadata| attributes::of_entry(&metadata))
         })
         .await
+        .map(|found| if has_no_size { FileAttributes { size: Some(0), ..found } } else { found })
     }
 
     /// How much of a write of `length` bytes is done, before what happens then.
@@ -121,6 +137,7 @@ impl Files {
             Fault::DropAfterBytes(limit)
             | Fault::SilentAfterBytes(limit)
             | Fault::DiskFullAfterBytes(limit)
+            | Fault::QuotaAfterBytes(limit)
             | Fault::LoseBytesAfter(limit) => Some(limit),
             _ => None,
         };
@@ -137,24 +154,35 @@ impl Files {
         if self.has(Fault::FailRename(self.renames)) {
             return Err(failure("this rename fails"));
         }
-        let (from, to) = (below_root(from), below_root(to));
+        if self.has(Fault::HoldRename) {
+            self.observed.hold().await;
+        }
+        self.refuse_rename(from, to, replace).await?;
+        let renamed = format!("rename {from} {to}");
+        let to = if self.has(Fault::OtherName) { format!("{to}.20260101") } else { to.to_owned() };
+        let (from, to) = (below_root(from), below_root(&to));
         let collect = self.has(Fault::CollectAtOnce);
         let grow = self.faults.iter().find_map(|fault| match fault {
             Fault::GrowWhenRenamed(bytes) => Some(*bytes),
             _ => None,
         });
-        self.on_root(move |root| {
+        let renamed_bytes = self.on_root(move |root| {
             if !replace && root.symlink_metadata(&to).is_ok() {
                 return Err(io::Error::other("the new name is taken"));
             }
             root.rename(from, root, &to)?;
+            let size_bytes = root.symlink_metadata(&to)?.len();
             if let Some(more) = grow {
                 let file = root.open_with(&to, OpenOptions::new().write(true))?;
                 file.set_len(file.metadata()?.len() + more)?;
             }
-            if collect { root.remove_file(to) } else { Ok(()) }
-        })
-        .await?;
+            if collect {
+                root.remove_file(to)?;
+            }
+            Ok(size_bytes)
+        });
+        let renamed_bytes = renamed_bytes.await?;
+        self.observed.note(format!("{renamed} {renamed_bytes}"));
         if self.has(Fault::LoseRenameAnswer) {
             self.cut.cancel();
         }
@@ -191,26 +219,39 @@ impl Handler for Files {
     ) -> Answer<Handle> {
         if flags.contains(OpenFlags::WRITE) {
             self.refuse_if(Fault::RefuseWriting)?;
+            self.refuse_to_write(&filename).await?;
+            self.observed.note(format!("open {filename}"));
+            if let Some(store) = self.object_store() {
+                let object = self.open_object(store, filename, flags).await?;
+                let handle = self.keep(Opened::Object(object))?;
+                return Ok(Handle { id, handle });
+            }
         }
+        let path = filename.clone();
         let file = self
             .on_root(move |root| {
                 let file =
-                    root.open_with(below_root(&filename), &open_options(flags, &attrs))?.into_std();
+                    root.open_with(below_root(&path), &open_options(flags, &attrs))?.into_std();
                 if file.metadata()?.is_dir() {
                     return Err(io::ErrorKind::IsADirectory.into());
                 }
                 Ok(file)
             })
             .await?;
-        let handle = self.keep(Opened::File(Arc::new(file)))?;
+        let writes = flags.contains(OpenFlags::WRITE);
+        let open = OpenFile { file: Arc::new(file), path: filename, writes, written: 0 };
+        let handle = self.keep(Opened::File(open))?;
         Ok(Handle { id, handle })
     }
 
     async fn close(&mut self, id: u32, handle: String) -> Answer<Status> {
         match self.handles.remove(&handle) {
-            Some(_) => Ok(done(id)),
-            None => Err(failure("the handle is not open")),
+            Some(Opened::File(open)) => self.close_file(open).await?,
+            Some(Opened::Object(object)) => self.close_object(object).await?,
+            Some(Opened::Directory(_)) => {}
+            None => return Err(failure("the handle is not open")),
         }
+        Ok(done(id))
     }
 
     async fn read(&mut self, id: u32, handle: String, offset: u64, length: u32) -> Answer<Data> {
@@ -236,10 +277,15 @@ impl Handler for Files {
         offset: u64,
         mut data: Vec<u8>,
     ) -> Answer<Status> {
-        let file = self.file(&handle)?;
         let (admitted, fault) = self.admit(data.len() as u64);
         data.truncate(usize::try_from(admitted).unwrap_or(usize::MAX));
-        blocking(move || file.write_all_at(&data, offset)).await?;
+        if let Some(Opened::Object(object)) = self.handles.get_mut(&handle) {
+            object.write(offset, data);
+        } else {
+            let file = self.file(&handle)?;
+            let offset = self.place_of_write(&handle, offset, data.len() as u64)?;
+            blocking(move || file.write_all_at(&data, offset)).await?;
+        }
         match fault {
             Some(Fault::DropAfterBytes(_)) => {
                 self.cut.cancel();
@@ -247,6 +293,7 @@ impl Handler for Files {
             }
             Some(Fault::SilentAfterBytes(_)) => std::future::pending().await,
             Some(Fault::DiskFullAfterBytes(_)) => Err(failure("no space left on device")),
+            Some(Fault::QuotaAfterBytes(_)) => Err(failure("the quota of this user is exceeded")),
             Some(_) | None => Ok(done(id)),
         }
     }
@@ -261,6 +308,10 @@ impl Handler for Files {
 
     async fn fstat(&mut self, id: u32, handle: String) -> Answer<Attrs> {
         self.refuse_if(Fault::RefuseStat)?;
+        if let Some(Opened::Object(object)) = self.handles.get(&handle) {
+            let path = object.path_to_tell()?;
+            return Ok(Attrs { id, attrs: self.attributes(path, true).await? });
+        }
         let file = self.file(&handle)?;
         let attrs =
             blocking(move || file.metadata().map(|metadata| FileAttributes::from(&metadata)))
@@ -298,7 +349,7 @@ impl Handler for Files {
                 let rest = entries.split_off(entries.len().min(ENTRIES_PER_ANSWER));
                 Ok(Name { id, files: std::mem::replace(entries, rest) })
             }
-            Some(Opened::File(_)) | None => {
+            Some(Opened::File(_) | Opened::Object(_)) | None => {
                 Err(failure("the handle is not that of an open directory"))
             }
         }
@@ -306,7 +357,9 @@ impl Handler for Files {
 
     async fn remove(&mut self, id: u32, filename: String) -> Answer<Status> {
         self.refuse_if(Fault::RefuseRemove)?;
-        self.on_root(move |root| root.remove_file(below_root(&filename))).await?;
+        let path = filename.clone();
+        self.on_root(move |root| root.remove_file(below_root(&path))).await?;
+        self.observed.note(format!("remove {filename}"));
         Ok(done(id))
     }
 

@@ -1,12 +1,14 @@
 //! What stands between a client and the server's files, counts SFTP's messages, and stops one.
 
+use std::sync::Arc;
+
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex,
     split,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::Fault;
+use crate::{Fault, observed::Observed};
 
 /// The longest message that is passed on; `russh-sftp` takes no longer one.
 const MESSAGE_BYTES_MAX: usize = 262_144;
@@ -27,7 +29,21 @@ enum Stop {
     CutAnswer,
     /// The request is done, and nothing is answered any more.
     MuteAnswer,
+    /// The request arrives when the test says so.
+    HoldRequest,
+    /// The request is done, and its answer arrives when the test says so.
+    HoldAnswer,
+    /// The first failure gets the status for a quota, and the channel ends behind it.
+    Quota,
 }
+
+/// SFTP's message type STATUS.
+const STATUS: u8 = 101;
+/// The place of the status in such a message, behind its length, its type and the request's id.
+const STATUS_AT: std::ops::Range<usize> = 9..13;
+/// Failure, and a quota that is exceeded in later versions of SFTP.
+const FAILURE: [u8; 4] = [0, 0, 0, 4];
+const QUOTA: [u8; 4] = [0, 0, 0, 15];
 
 impl Gate {
     /// The gate that a fault asks for, if it is one that asks for a gate.
@@ -36,13 +52,21 @@ impl Gate {
             Fault::DropBeforeRequest(number) => (number, Stop::CutRequest),
             Fault::DropBeforeAnswer(number) => (number, Stop::CutAnswer),
             Fault::SilentFromAnswer(number) => (number, Stop::MuteAnswer),
+            Fault::HoldRequest(number) => (number, Stop::HoldRequest),
+            Fault::HoldAnswer(number) => (number, Stop::HoldAnswer),
+            Fault::QuotaAfterBytes(_) => (0, Stop::Quota),
             _ => return None,
         };
         Some(Self { number, stop })
     }
 
     /// Stands before `client`: what is returned is for the server. `cut` cuts the connection.
-    pub(crate) fn before<S>(self, client: S, cut: &CancellationToken) -> DuplexStream
+    pub(crate) fn before<S>(
+        self,
+        client: S,
+        cut: &CancellationToken,
+        observed: &Arc<Observed>,
+    ) -> DuplexStream
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -50,11 +74,14 @@ impl Gate {
         let (from_client, to_client) = split(client);
         let (from_server, to_server) = split(outside);
         let (requests, answers) = match self.stop {
-            Stop::CutRequest => (Some(self), None),
-            Stop::CutAnswer | Stop::MuteAnswer => (None, Some(self)),
+            Stop::CutRequest | Stop::HoldRequest => (Some(self), None),
+            Stop::CutAnswer | Stop::MuteAnswer | Stop::HoldAnswer | Stop::Quota => {
+                (None, Some(self))
+            }
         };
-        tokio::spawn(pass_on(from_client, to_server, requests, cut.clone()));
-        tokio::spawn(pass_on(from_server, to_client, answers, cut.clone()));
+        let (cut, observed) = (cut.clone(), observed.clone());
+        tokio::spawn(pass_on(from_client, to_server, requests, cut.clone(), observed.clone()));
+        tokio::spawn(pass_on(from_server, to_client, answers, cut, observed));
         server
     }
 }
@@ -65,21 +92,39 @@ async fn pass_on<R: AsyncRead, W: AsyncWrite>(
     mut to: WriteHalf<W>,
     gate: Option<Gate>,
     cut: CancellationToken,
+    observed: Arc<Observed>,
 ) {
     let mut number = 0;
-    while let Some(message) = read_message(&mut from).await {
+    while let Some(mut message) = read_message(&mut from).await {
         number += 1;
+        let is_last = gate.is_some_and(|gate| gate.stop == Stop::Quota) && exceed(&mut message);
         match gate.filter(|gate| gate.number == number).map(|gate| gate.stop) {
             Some(Stop::CutRequest | Stop::CutAnswer) => return cut.cancel(),
             Some(Stop::MuteAnswer) => return cut.cancelled().await,
-            None => {}
+            Some(Stop::HoldRequest | Stop::HoldAnswer) => observed.hold().await,
+            Some(Stop::Quota) | None => {}
         }
         if to.write_all(&message).await.is_err() {
             return;
         }
+        if is_last {
+            break;
+        }
     }
     // The other side learns of the end by this, or has gone itself.
     drop(to.shutdown().await);
+}
+
+/// Makes a failure one for a quota. Returns whether it was one.
+fn exceed(message: &mut [u8]) -> bool {
+    let is_status = message.get(4) == Some(&STATUS);
+    match message.get_mut(STATUS_AT) {
+        Some(status) if is_status && *status == FAILURE => {
+            status.copy_from_slice(&QUOTA);
+            true
+        }
+        _ => false,
+    }
 }
 
 /// The next message with the length before it; nothing at the end of the stream.

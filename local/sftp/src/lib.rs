@@ -13,6 +13,7 @@ mod files;
 mod gate;
 mod host_key;
 mod login;
+mod observed;
 mod paths;
 
 use std::{
@@ -35,10 +36,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use crate::fault::{Fault, Faults};
+pub use crate::fault::{Fault, Faults, ObjectStore};
 use crate::{
     connection::{Session, Severable},
     login::Accounts,
+    observed::Observed,
 };
 
 /// What to serve, to whom, and where.
@@ -121,6 +123,7 @@ struct State {
     ssh: Arc<russh::server::Config>,
     connections: AtomicUsize,
     logins_rejected: AtomicUsize,
+    observed: Arc<Observed>,
 }
 
 impl Server {
@@ -142,6 +145,7 @@ impl Server {
             faults: config.faults,
             connections: AtomicUsize::new(0),
             logins_rejected: AtomicUsize::new(0),
+            observed: Arc::default(),
         });
         let listen = |source| Error::Listen { address: config.address, source };
         let listener = TcpListener::bind(config.address).await.map_err(listen)?;
@@ -170,6 +174,22 @@ impl Server {
     /// The number of logins that were tried with credentials and rejected so far.
     pub fn logins_rejected(&self) -> usize {
         self.state.logins_rejected.load(Ordering::SeqCst)
+    }
+
+    /// The number of requests and answers that were held so far.
+    pub fn held(&self) -> usize {
+        self.state.observed.held()
+    }
+
+    /// Goes on with everything that is held, and holds nothing more.
+    pub fn release(&self) {
+        self.state.observed.release();
+    }
+
+    /// The latest thousand requests that were done and name files: `open`, `close`, `rename`,
+    /// `remove`, each with its paths as clients call them. A renamed file's size is behind them.
+    pub fn requests(&self) -> Vec<String> {
+        self.state.observed.requests()
     }
 
     /// Stops listening and cuts all connections.

@@ -21,6 +21,8 @@ use super::{
 };
 use crate::error::Error;
 
+/// Bytes of a banner that are kept.
+const BANNER_BYTES_MAX: usize = 1 << 16;
 /// Time in which the end of a connection is noticed after its last request failed.
 const REASON: Duration = Duration::from_millis(500);
 
@@ -49,6 +51,7 @@ pub(super) struct End {
 struct Words {
     banner: String,
     banners: u64,
+    banner_bytes: u64,
     refusal: String,
 }
 
@@ -111,8 +114,7 @@ impl Link {
     pub(super) fn heard(&self) -> Heard {
         let bytes = self.preface.read_bytes();
         let words = self.words();
-        let banner_bytes = words.banner.len() as u64;
-        Heard { bytes, banners: words.banners, banner_bytes }
+        Heard { bytes, banners: words.banners, banner_bytes: words.banner_bytes }
     }
 
     fn words(&self) -> std::sync::MutexGuard<'_, Words> {
@@ -194,8 +196,11 @@ impl Handler for Client {
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
         self.note(|words| {
-            words.banner.push_str(banner);
+            if words.banner.len() < BANNER_BYTES_MAX {
+                words.banner.push_str(banner);
+            }
             words.banners += 1;
+            words.banner_bytes += banner.len() as u64;
         });
         Ok(())
     }

@@ -111,6 +111,17 @@ pub(super) enum Ended {
     Unfinished,
 }
 
+/// Offers of an RSA key, which can sign with several hashes.
+#[derive(Default)]
+struct RsaOffer {
+    /// Whether the server listed no signature of an RSA key.
+    is_guess: bool,
+    /// Whether SHA-1 is allowed, and not tried yet.
+    has_sha1_left: bool,
+    /// Whether only SHA-1 is tried.
+    is_sha1_only: bool,
+}
+
 /// A login, which may take several connections.
 ///
 /// The password is sent once, and so is the key: an attempt more could lock the account. When the
@@ -133,6 +144,9 @@ pub(super) struct Login<'a> {
     accepted: Vec<MethodKind>,
     /// Why a way was not gone, for a message.
     not_gone: Option<String>,
+    /// Text that the server showed beside a question without prompts.
+    told: Option<String>,
+    rsa: RsaOffer,
     pub(super) round_trip: Option<Duration>,
 }
 
@@ -151,6 +165,8 @@ impl<'a> Login<'a> {
             is_exposed: false,
             accepted: Vec::new(),
             not_gone: None,
+            told: None,
+            rsa: RsaOffer::default(),
             round_trip: None,
         }
     }
@@ -211,21 +227,31 @@ impl<'a> Login<'a> {
                 }
                 Outcome::HungUp(error) => return Err(error),
                 Outcome::Out { offered: now, partly } => {
-                    let is_wrong_password = match way {
-                        Way::Key => false,
-                        Way::Answer => !partly && self.sent.len() > sent_before,
-                        Way::Password => !partly && now.contains(&MethodKind::Password),
-                    };
-                    self.strike_password_if(is_wrong_password);
-                    if partly {
-                        self.accepted.push(way.method());
-                        self.sent.truncate(sent_before);
-                    }
+                    self.note_refusal(way, &now, partly, sent_before);
                     offered = Some(now);
                 }
             }
         }
+        if self.rsa.has_sha1_left && self.accepted.is_empty() {
+            self.rsa = RsaOffer { is_sha1_only: true, ..RsaOffer::default() };
+            self.ways = vec![Way::Key];
+            return Ok(Ended::Unfinished);
+        }
         Err(self.rejected(link, offered.as_ref()))
+    }
+
+    /// Takes down that the server refused, or wants more.
+    fn note_refusal(&mut self, way: Way, now: &MethodSet, partly: bool, sent_before: usize) {
+        let is_wrong_password = match way {
+            Way::Key => false,
+            Way::Answer => !partly && self.sent.len() > sent_before,
+            Way::Password => !partly && now.contains(&MethodKind::Password),
+        };
+        self.strike_password_if(is_wrong_password);
+        if partly {
+            self.accepted.push(way.method());
+            self.sent.truncate(sent_before);
+        }
     }
 
     /// Takes the best way that the server offers. Without a list of methods, `password` goes before
@@ -288,12 +314,28 @@ impl<'a> Login<'a> {
             let joint = if reason.is_empty() { "" } else { "; " };
             reason = format!("{not_gone}{joint}{reason}");
         }
+        if self.rsa.is_guess && !self.credentials.legacy {
+            reason +=
+                "; if the server is old, `sftp_legacy_algorithms` lets the RSA key sign with SHA-1";
+        }
         self.error(link, reason)
     }
 
     fn note_sent(&mut self, name: String) {
         self.sent.push(name);
         self.is_exposed = true;
+    }
+
+    /// The error of a login that gets no other connection: final once a credential was sent.
+    pub(super) fn interrupted(&self, server: &str, error: Error) -> Error {
+        if !self.is_exposed {
+            return error;
+        }
+        Error::Login {
+            server: server.to_owned(),
+            user: self.credentials.user.clone(),
+            reason: format!("{}, then {error}", self.story()),
+        }
     }
 
     /// The login so far, for a message.
@@ -310,8 +352,8 @@ impl<'a> Login<'a> {
 
     /// The error of a login, with the server's banner.
     fn error(&self, link: &Link, mut reason: String) -> Error {
-        if let Some(banner) = link.banner() {
-            reason = format!("{reason}; it says `{banner}`");
+        for words in link.banner().iter().chain(&self.told) {
+            reason = format!("{reason}; it says `{words}`");
         }
         Error::Login { server: link.server.clone(), user: self.credentials.user.clone(), reason }
     }

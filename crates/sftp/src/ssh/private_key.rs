@@ -62,7 +62,8 @@ fn parse(text: &str, passphrase: Option<&str>) -> Result<PrivateKey, String> {
     }
     let blocks = pem::blocks(text);
     let Some(block) = blocks.iter().find(|block| block.label.ends_with("PRIVATE KEY")) else {
-        return Err(other_than_private(text, &blocks).to_owned());
+        return bare(text, passphrase)
+            .unwrap_or_else(|| Err(other_than_private(text, &blocks).to_owned()));
     };
     if block.is_cut {
         return Err(format!(
@@ -76,6 +77,32 @@ fn parse(text: &str, passphrase: Option<&str>) -> Result<PrivateKey, String> {
         "DSA PRIVATE KEY" => Err("it is a DSA key, which servers no longer take".to_owned()),
         _ => traditional::read(block, passphrase),
     }
+}
+
+/// Reads base64 without the lines around it, which is nothing that has a form of its own.
+fn bare(text: &str, passphrase: Option<&str>) -> Option<Result<PrivateKey, String>> {
+    let encoded = SecretString::from(text.split_whitespace().collect::<String>());
+    let bytes = STANDARD.decode(encoded.expose_secret()).ok()?;
+    let block = |label: &str| Block::new(label, encoded.expose_secret());
+    if bytes.starts_with(b"openssh-key-v1\0") {
+        return Some(openssh(&block("OPENSSH PRIVATE KEY"), passphrase));
+    }
+    // The version of PKCS #12 is 3, and that of all kinds of keys is smaller.
+    if bytes.first() == Some(&0x30) && bytes.get(..8)?.ends_with(b"\x02\x01\x03\x30") {
+        return Some(Err(
+            "it is a PKCS #12 file; `openssl pkcs12 -in FILE -nodes -nocerts` takes the \
+                         key out of it"
+                .to_owned(),
+        ));
+    }
+    let plain = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
+    let read = plain.iter().find_map(|label| traditional::read(&block(label), None).ok());
+    read.map(Ok).or_else(|| match passphrase {
+        Some(_) if bytes.first() == Some(&0x30) => {
+            Some(pkcs8(&block("ENCRYPTED PRIVATE KEY"), passphrase))
+        }
+        _ => None,
+    })
 }
 
 /// Names what is there instead of a private key.
@@ -100,6 +127,8 @@ fn other_than_private(text: &str, blocks: &[Block]) -> &'static str {
 }
 
 fn putty(text: &str, passphrase: Option<&str>) -> Result<PrivateKey, String> {
+    let text = putty_lines(text);
+    let text = text.expose_secret();
     // PuTTY ends lines with CR LF, and consoles indent them and cut spaces off their ends.
     let lines: Vec<_> = text
         .lines()
@@ -127,6 +156,34 @@ fn putty(text: &str, passphrase: Option<&str>) -> Result<PrivateKey, String> {
             delivery::sanitize(cipher, [])
         )),
     }
+}
+
+/// Gives a PuTTY key its lines back, if a console joined them with spaces.
+fn putty_lines(text: &str) -> SecretString {
+    if text.lines().count() > 2 {
+        return SecretString::from(text);
+    }
+    let headers = [
+        "Encryption:",
+        "Comment:",
+        "Public-Lines:",
+        "Key-Derivation:",
+        "Argon2-Memory:",
+        "Argon2-Passes:",
+        "Argon2-Parallelism:",
+        "Argon2-Salt:",
+        "Private-Lines:",
+        "Private-MAC:",
+    ];
+    let mut broken = text.to_owned();
+    for header in headers {
+        broken = broken.replace(&format!(" {header}"), &format!("\n{header}"));
+    }
+    let lines = broken.lines().map(|line| match line.split_once("-Lines: ") {
+        Some((before, rest)) => format!("{before}-Lines: {}", rest.trim().replace(' ', "\n")),
+        None => line.to_owned(),
+    });
+    SecretString::from(lines.collect::<Vec<_>>().join("\n") + "\n")
 }
 
 fn openssh(block: &Block, passphrase: Option<&str>) -> Result<PrivateKey, String> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use aws_io::Failure as _;
-use delivery::Retry;
+use delivery::{Retry, TransportError as _};
 use job::ErrorName;
 use russh::{
     Channel, MethodKind, MethodSet,
@@ -35,12 +35,15 @@ enum Reply {
     Partly(&'static [MethodKind]),
     /// A question with prompts and whether they are echoed.
     Ask(&'static [(&'static str, bool)]),
+    /// A text without prompts.
+    Tell(&'static str),
     HangUp,
     Stall,
 }
 
 /// A server that answers as it is told, and takes down what it gets.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a habit that servers have or lack")]
 struct Script {
     none: Reply,
     key: Reply,
@@ -51,8 +54,12 @@ struct Script {
     /// Text before the identification.
     before: Vec<u8>,
     host_keys: Vec<PrivateKey>,
+    /// Connections after which the server is gone.
+    connections_max: usize,
     session: bool,
     subsystem: bool,
+    /// Whether the signature algorithms of RSA keys are listed.
+    lists_signatures: bool,
     /// Whether a refused password is answered as an expired one; then nothing is encrypted.
     expires: bool,
 }
@@ -69,8 +76,10 @@ impl Default for Script {
             banner: None,
             before: Vec::new(),
             host_keys: vec![generate(Algorithm::Ed25519)],
+            connections_max: usize::MAX,
             session: true,
             subsystem: true,
+            lists_signatures: true,
             expires: false,
         }
     }
@@ -112,6 +121,11 @@ impl Partner {
                 name: Cow::Borrowed(""),
                 instructions: Cow::Borrowed(""),
                 prompts: prompts.iter().map(|(text, echo)| (Cow::Borrowed(*text), *echo)).collect(),
+            }),
+            Reply::Tell(text) => Ok(Auth::Partial {
+                name: Cow::Borrowed(""),
+                instructions: Cow::Borrowed(text),
+                prompts: Cow::Borrowed(&[]),
             }),
             Reply::HangUp => Err(russh::Error::Disconnect),
             Reply::Stall => std::future::pending().await,
@@ -212,15 +226,21 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let log = Log::default();
+        let mut preferred = plain_if(script.expires, russh::Preferred::DEFAULT);
+        if !script.lists_signatures {
+            // The list names no signature of an RSA key.
+            preferred.key = Cow::Borrowed(&[Algorithm::Ed25519]);
+        }
         let config = server::Config {
             keys: script.host_keys.clone(),
             auth_rejection_time: Duration::ZERO,
-            preferred: plain_if(script.expires, russh::Preferred::DEFAULT),
+            preferred,
             ..server::Config::default()
         };
         let (config, taken) = (Arc::new(config), log.clone());
         tokio::spawn(async move {
-            while let Ok((mut socket, _)) = listener.accept().await {
+            for _ in 0..script.connections_max {
+                let Ok((mut socket, _)) = listener.accept().await else { break };
                 taken.lock().unwrap().push("connection".to_owned());
                 let (script, log, config) = (script.clone(), taken.clone(), config.clone());
                 tokio::spawn(async move {
@@ -485,13 +505,30 @@ async fn a_credential_that_is_not_enough_is_told_from_one_that_is_wrong() {
 #[tokio::test]
 async fn a_key_is_offered_once_with_the_best_signature_that_the_server_takes() {
     let takes = "it takes `publickey`, `password`, `keyboard-interactive`";
-    for (algorithm, name, quoted) in [
-        (Algorithm::Ed25519, "key ssh-ed25519", "`publickey`"),
-        (Algorithm::Rsa { hash: None }, "key rsa-sha2-512", "`publickey` (as `rsa-sha2-512`)"),
+    let rsa = Algorithm::Rsa { hash: None };
+    let (sha512, sha1) = ("`publickey` (as `rsa-sha2-512`)", "`publickey` (as `ssh-rsa`)");
+    let hint = "; if the server is old, `sftp_legacy_algorithms` lets the RSA key sign with SHA-1";
+    for (algorithm, legacy, lists_signatures, names, quoted, hint) in [
+        (Algorithm::Ed25519, false, true, &["key ssh-ed25519"][..], "`publickey`", ""),
+        (Algorithm::Ed25519, true, true, &["key ssh-ed25519"], "`publickey`", ""),
+        (rsa.clone(), false, true, &["key rsa-sha2-512"], sha512, ""),
+        (rsa.clone(), false, false, &["key rsa-sha2-512"], sha512, hint),
+        (
+            rsa.clone(),
+            true,
+            true,
+            &["key rsa-sha2-512", "connection", "key ssh-rsa"],
+            &format!("{sha512}, {sha1}"),
+            "",
+        ),
+        (rsa, true, false, &["key ssh-rsa"], sha1, ""),
     ] {
-        let expected = format!("the server rejected {quoted}; {takes}");
-        let got = ["connection", name];
-        check(Script::default(), with_key(algorithm), Err(&expected), &got).await;
+        let expected = format!("the server rejected {quoted}; {takes}{hint}");
+        let got: Vec<_> = [&["connection"], names].concat();
+        let mut credentials = with_key(algorithm);
+        credentials["sftp_legacy_algorithms"] = json!(legacy);
+        let script = Script { lists_signatures, ..Script::default() };
+        check(script, credentials, Err(&expected), &got).await;
     }
 }
 
@@ -511,6 +548,13 @@ async fn a_refusal_without_a_list_of_methods_is_no_end() {
     let key = "key ssh-ed25519";
     let got = ["connection", "connection", key, "connection", "password hunter2"];
     check(after_key.clone(), with_both(), Ok(()), &got).await;
+
+    let gone = Script { connections_max: 2, ..after_key.clone() };
+    let running = Running::start(gone).await;
+    let error = Connection::open(&running.server(with_both())).await.map(drop).unwrap_err();
+    assert_eq!((error.name(), error.retry()), (ErrorName::TransportAuth, Retry::Never));
+    let text = "the server got `publickey`, then connecting to";
+    assert!(error.to_string().contains(text), "{error}");
 
     let nothing = Script { password: Reply::Reject(&[]), ..after_key };
     let expected =
@@ -542,10 +586,10 @@ async fn silence_is_final_once_a_credential_was_sent() {
     ] {
         let running = Running::start(Script { none, password, ..Script::default() }).await;
         let mut server = running.server(with_password());
-        server.credentials.set_limit(Duration::from_secs(1));
+        server.credentials.set_limit(Duration::from_secs(3));
         let error = Connection::open(&server).await.map(drop).unwrap_err();
         assert_eq!(error.name(), name, "{error}");
-        assert!(error.to_string().contains("no answer for 1 s"), "{error}");
+        assert!(error.to_string().contains("no answer for 3 s"), "{error}");
     }
 }
 
@@ -560,6 +604,14 @@ async fn the_words_of_a_server_that_lets_nobody_in_are_shown() {
     let expected = "the server rejected `password`; it takes `password`; it says `Closed for \
                     maintenance until 6`";
     check(script, with_password(), Err(expected), &["connection", "password hunter2"]).await;
+
+    // PAM tells its reason in a question without prompts.
+    let questions = vec![HIDDEN, Reply::Tell("Closed until 6"), Reply::Reject(&[Password])];
+    let script = Script { questions, ..Script::default() };
+    let expected = "the server rejected the password by `keyboard-interactive`; it takes \
+                    `password`; it says `Closed until 6`";
+    let got = ["connection", "ask", "answer hunter2", "answer "];
+    check(script, with_password(), Err(expected), &got).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Deliveries by SFTP, end to end, against servers that behave and servers that do not.
 
 mod faults;
+mod habits;
 mod line;
 mod login;
 mod openssh;
@@ -10,3 +11,4 @@ mod policy;
 mod resume;
 mod secrets;
 mod sshd;
+mod stages;

@@ -90,6 +90,13 @@ impl HostKeyType {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostKeyError(String);
 
+impl HostKeyError {
+    /// The fault of a text without a key.
+    pub(super) fn no_key() -> Self {
+        Self(NO_KEY.to_owned())
+    }
+}
+
 impl fmt::Display for HostKeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -106,8 +113,8 @@ impl std::error::Error for HostKeyError {}
 ///
 /// # Errors
 ///
-/// When a line is something else, or there is none.
-pub fn parse_host_keys(text: &str) -> Result<Vec<HostKeyPin>, HostKeyError> {
+/// When a line is something else.
+pub(super) fn parse_host_keys(text: &str) -> Result<Vec<HostKeyPin>, HostKeyError> {
     let text = text.trim_start_matches('\u{feff}').replace("\\n", "\n");
     if let Some((_, body)) = text.split_once("---- BEGIN SSH2 PUBLIC KEY ----") {
         return Ok(vec![ssh2_block(body)?]);
@@ -118,9 +125,6 @@ pub fn parse_host_keys(text: &str) -> Result<Vec<HostKeyPin>, HostKeyError> {
         .map(|(index, line)| (index + 1, line.trim()))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
         .collect();
-    if lines.is_empty() {
-        return Err(HostKeyError(NO_KEY.to_owned()));
-    }
     let is_one = text.trim().lines().count() == 1;
     let pins = lines.into_iter().map(|(number, line)| {
         parse_line(line).map_err(|reason| {

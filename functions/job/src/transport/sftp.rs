@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::{
     HostKeyError, HostKeyPin, Limited, ProblemList, basename_template, host::host_problem,
-    parse_host_keys, secret, template_fault,
+    host_key::parse_host_keys, secret, template_fault,
 };
 
 /// A directory of an SFTP server and how to deliver into it.
@@ -238,13 +238,19 @@ impl SftpConfig {
     ///
     /// # Errors
     ///
-    /// The first entry that cannot be read: its index, and the reason.
+    /// The first entry that cannot be read, or the first of all if none holds a key: its index, and
+    /// the reason.
     pub fn host_key_pins(&self) -> Result<Vec<HostKeyPin>, (usize, HostKeyError)> {
         let entries = self.sftp_host_keys.iter().enumerate();
         let pins: Result<Vec<_>, _> = entries
             .map(|(index, entry)| parse_host_keys(entry).map_err(|error| (index, error)))
             .collect();
-        Ok(pins?.into_iter().flatten().collect())
+        let pins: Vec<_> = pins?.into_iter().flatten().collect();
+        // Comments alone would pin nothing, and whoever wrote them believes otherwise.
+        if pins.is_empty() && !self.sftp_host_keys.is_empty() {
+            return Err((0, HostKeyError::no_key()));
+        }
+        Ok(pins)
     }
 
     /// The directory that receives the file.

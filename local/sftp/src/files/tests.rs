@@ -17,7 +17,7 @@ fn folders() -> TempDir {
 
 fn files(folder: &Path, faults: &[Fault]) -> Files {
     let root = Dir::open_ambient_dir(folder.join("root"), ambient_authority()).unwrap();
-    Files::new(Arc::new(root), faults.to_vec(), CancellationToken::new())
+    Files::new(Arc::new(root), faults.to_vec(), CancellationToken::new(), Arc::default())
 }
 
 fn code<T>(answer: Answer<T>) -> StatusCode {

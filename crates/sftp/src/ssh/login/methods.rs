@@ -44,6 +44,9 @@ impl Login<'_> {
     /// does not try another after a refusal either: sshd counts every refused offer of a key toward
     /// `MaxAuthTries`. A server that lists none is older than the list, or does not send it; then
     /// OpenSSH uses `ssh-rsa` if its configuration allows SHA-1, and so does this client.
+    ///
+    /// OpenSSH before 9.6 lists what it knows, not what it accepts. So where SHA-1 is allowed it is
+    /// tried last, on a connection of its own, where nothing has been counted yet.
     pub(super) async fn with_key(
         &mut self,
         handle: &mut Handle<Client>,
@@ -54,11 +57,15 @@ impl Login<'_> {
         let mut name = "`publickey`".to_owned();
         if matches!(key.algorithm(), Algorithm::Rsa { .. }) {
             let best = handle.best_supported_rsa_hash().await.unwrap_or_default();
+            let legacy = self.credentials.legacy;
             hash = match best {
+                _ if self.rsa.is_sha1_only => None,
                 Some(best) => best,
-                None if self.credentials.legacy => None,
+                None if legacy => None,
                 None => Some(HashAlg::Sha512),
             };
+            self.rsa.is_guess = best.is_none();
+            self.rsa.has_sha1_left = legacy && hash.is_some();
             if hash.is_none() && !self.credentials.legacy {
                 let reason = "the server takes signatures of an RSA key with SHA-1 only; \
                               `sftp_legacy_algorithms` allows them, another kind of key is better";
@@ -127,6 +134,8 @@ impl Login<'_> {
                     prompts,
                 }) => {
                     if prompts.is_empty() {
+                        let shown = link.sanitize(&wording::question(&name, &instructions, &[]));
+                        self.told = Some(shown).filter(|shown| !shown.is_empty());
                         response = handle.authenticate_keyboard_interactive_respond(vec![]).await;
                         continue;
                     }
@@ -192,23 +201,49 @@ impl Login<'_> {
 /// Returns whether these prompts ask for the password and nothing else.
 ///
 /// What is echoed is no secret, and two prompts want two answers. A code of one use is often called a
-/// password, too: the word beside it tells.
+/// password, too: the words beside it tell.
 fn asks_for_password(prompts: &[Prompt]) -> bool {
     let [Prompt { prompt, echo: false }] = prompts else { return false };
     let prompt = prompt.to_lowercase();
-    let others = [
-        "one-time",
-        "one time",
-        "otp",
-        "oath",
-        "token",
-        "passcode",
-        "verification",
-        "authenticator",
-        "code",
-        "pin:",
-        "new password",
-        "passphrase",
-    ];
-    !others.iter().any(|other| prompt.contains(other))
+    let has = |texts: &[&str]| texts.iter().any(|text| prompt.contains(text));
+    let has_word = |words: &[&str]| {
+        prompt.split(|c: char| !c.is_alphanumeric()).any(|word| words.contains(&word))
+    };
+    let is_of_one_use =
+        has(&["one-time", "one time", "onetime"]) || has_word(&["otp", "totp", "hotp", "oath"]);
+    let is_new = has(&["new password"]);
+    let is_code = has(&["passcode", "verification", "authenticator"])
+        || has_word(&["code", "token", "pin", "answer", "challenge"]);
+    // The name of a user or a host in the prompt may be one of these words.
+    let is_called_password =
+        has(&["password", "passwort", "kennwort", "mot de passe", "contrase", "senha"]);
+    !is_of_one_use && !is_new && (is_called_password || !is_code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_hidden_prompt_for_the_password_gets_it() {
+        for (prompt, expected) in [
+            ("Password: ", true),
+            ("Password for acme@code.example: ", true),
+            ("(acme@h) Passwort: ", true),
+            ("acme's password:", true),
+            ("Enter: ", true),
+            ("Verification code: ", false),
+            ("One-time password (OATH) for `acme`: ", false),
+            ("Password or OTP: ", false),
+            ("New password: ", false),
+            ("Token: ", false),
+            ("PIN:", false),
+            ("Enter PASSCODE: ", false),
+        ] {
+            let prompts = |echo| [Prompt { prompt: prompt.to_owned(), echo }];
+            assert_eq!(asks_for_password(&prompts(false)), expected, "{prompt}");
+            assert!(!asks_for_password(&prompts(true)), "{prompt}");
+        }
+        assert!(!asks_for_password(&[]));
+    }
 }

@@ -1,7 +1,7 @@
 //! PEM blocks in a text, however their lines were mangled.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 const BEGIN: &str = "-----BEGIN ";
 const LINE_CHARACTERS: usize = 64;
@@ -18,14 +18,18 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// A block that is not encrypted by headers.
+    pub(super) fn new(label: &str, base64: &str) -> Self {
+        let body = SecretString::from(base64);
+        Self { label: label.to_owned(), encryption: None, is_cut: false, body }
+    }
+
     pub(super) fn der(&self) -> Option<Vec<u8>> {
-        use secrecy::ExposeSecret as _;
         STANDARD.decode(self.body.expose_secret()).ok()
     }
 
     /// The block alone, in lines as RFC 7468 wants them.
     pub(super) fn to_pem(&self) -> SecretString {
-        use secrecy::ExposeSecret as _;
         to_pem(&self.label, self.body.expose_secret())
     }
 }

@@ -109,10 +109,30 @@ fn a_key_is_read_however_a_console_mangled_it() {
         check(&STANDARD.encode(text), None, Ok(()));
         check(&text.chars().flat_map(|c| [c, '\0']).collect::<String>(), None, Ok(()));
     }
-    for name in ["ec-params", "ec", "p8", "openssh"] {
+    for name in ["ec-params", "ec", "p8", "openssh", "v2", "v3"] {
         check(&key(name).replace('\n', " "), None, Ok(()));
     }
+    check(&key("v3e").replace('\n', " "), Some("secret"), Ok(()));
     check(&key("ec-aes256").replace('\n', " "), Some("secret"), Ok(()));
+}
+
+#[test]
+fn a_key_is_read_without_its_first_and_last_line() {
+    for (name, passphrase) in [
+        ("ec", None),
+        ("p8", None),
+        ("openssh", None),
+        ("p8-aes256", Some("secret")),
+        ("o-aes256-ctr", Some("secret")),
+    ] {
+        let body: Vec<_> = key(name).lines().filter(|line| !line.starts_with("---")).collect();
+        check(&body.join("\n"), passphrase, Ok(()));
+        check(&body.concat(), passphrase, Ok(()));
+    }
+    let pkcs12 = "MIID/AIBAzCCA7IGCSqGSIb3DQEHAaCCA6MEggOf";
+    let reason =
+        "it is a PKCS #12 file; `openssl pkcs12 -in FILE -nodes -nocerts` takes the key out of it";
+    check(pkcs12, None, Err(reason));
 }
 
 #[test]
