@@ -244,6 +244,7 @@ fn acknowledge(lease: &Lease<'_>, version: &str, bytes: u64) {
             version: version.to_owned(),
             acknowledged_bytes: bytes,
             sha256_state: None,
+            sha256: None,
             temporary_path: None,
             reopened: false,
         }));

@@ -63,7 +63,7 @@ impl DeliveryRequest {
         if let Some(run) = &self.run {
             return run.layout().delivery(&self.destination, self.number);
         }
-        let Self { run_id, source, file_name, transporter, destination, number } = self;
+        let Self { run_id, source, file_name, transporter, destination, number, run: _ } = self;
         let ObjectReference { location, version_id, etag } = source;
         let place = match transporter {
             Transporter::Sftp(config) => {
