@@ -58,6 +58,9 @@ impl Remote {
                 &format!("it speaks version {number} of SFTP, and version 3 is needed"),
                 "",
             )),
+            Err(StartError::Refused(text)) => {
+                Err(connection.no_sftp("it refuses version 3 of SFTP", &text))
+            }
             Err(StartError::TimedOut { .. }) => Err(link.timed_out("starting SFTP", greeting)),
             Err(StartError::Closed) => Err(link.lost("starting SFTP").await),
             Err(StartError::Protocol { place }) => {

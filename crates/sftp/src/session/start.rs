@@ -37,6 +37,8 @@ pub(crate) enum StartError {
     Text(String),
     /// The server speaks another version.
     Version(u32),
+    /// The server refuses to begin, with this text.
+    Refused(String),
     /// The server sent something that cannot be read.
     Protocol { place: String },
 }
@@ -139,7 +141,11 @@ where
     let in_reply =
         |place: String| StartError::Protocol { place: format!("reply to INIT: {place}") };
     match packets.next().await {
-        Ok(packet) => decode_version(packet).map_err(|Malformed(place)| in_reply(place)),
+        Ok(packet) => match protocol::decode(packet.clone()) {
+            // Some servers say so that they do not speak this version.
+            Ok(Reply::Refusal { message, .. }) => Err(StartError::Refused(message)),
+            _ => decode_version(packet).map_err(|Malformed(place)| in_reply(place)),
+        },
         Err(NoPacket::Closed) => match text(packets.received()) {
             Some(text) => Err(StartError::Text(text)),
             None => Err(StartError::Closed),
