@@ -59,7 +59,7 @@ impl Carrier<'_> {
     }
 
     pub(super) fn has(&self, wait: Duration) -> bool {
-        Instant::now() + wait < self.attempt.parcel.budget.end_at
+        Instant::now() + wait < self.attempt.parcel.budget.stop_at
     }
 
     /// Writes down what is about to be published.
