@@ -7,12 +7,13 @@ use rustls::ClientConfig;
 use tokio::time::timeout_at;
 
 use crate::{
+    credentials::Credentials,
     error::Error,
     folder::Folder,
     http,
     publish::{self, Target},
     response::RejectionKind,
-    session::{Credentials, Session},
+    session::Session,
     specification::{Specification, UploadRequest},
     upload::Upload,
 };

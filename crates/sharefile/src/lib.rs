@@ -28,6 +28,7 @@
 mod address;
 mod attempt;
 mod chunks;
+mod credentials;
 mod digests;
 mod error;
 mod folder;
