@@ -352,6 +352,12 @@ impl<'a> Lease<'a> {
         let mut stored = self.stored.lock().await;
         loop {
             let next = stored.journal.next(event.clone()).map_err(|refusal| match refusal {
+                // Who took the lease over has delivered the file: a next call answers the receipt.
+                JournalRefusal::Ended
+                    if matches!(stored.journal.stage, JournalStage::Delivered { .. }) =>
+                {
+                    LeaseError::Lost
+                }
                 JournalRefusal::Ended => {
                     LeaseError::Ended { run_id: stored.journal.run_id.clone() }
                 }

@@ -13,9 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use aws_io::StorageError;
-use delivery::{
-    Acquired, Budget, Content, Ended, Lease, MemoryJournal, Parcel, Source, deliver,
-};
+use delivery::{Acquired, Budget, Content, Ended, Lease, MemoryJournal, Parcel, Source, deliver};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use job::{FileName, S3Location, delivery::Journal, error::Chain, transport::SftpConfig};

@@ -23,7 +23,7 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use job::{
     ErrorName, FileName, RunId, S3Location,
-    delivery::{Checkpoint, DeliveryStatus, Journal, Receipt},
+    delivery::{Checkpoint, DeliveryStatus, DeliverySummary, Journal, Receipt},
     error::Chain,
 };
 use local_sftp::{Config, Faults, Server};
@@ -186,7 +186,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(870);
 /// Delivers `source` as `report.zip` of run `run-1`, in one invocation with a new journal.
 pub(crate) async fn deliver_to(config: Value, source: &Memory) -> Result<Receipt, Error> {
     match outcome_of(config, source).await? {
-        Ended::Delivered(_, receipt) => Ok(receipt),
+        Ended::Delivered(DeliverySummary { receipt, .. }) => Ok(receipt),
         Ended::InProgress => panic!("not finished"),
     }
 }
@@ -222,7 +222,7 @@ async fn call(
     let budget = Budget::until(Instant::now() + time);
     let lease = match Lease::acquire(journal, fresh_journal(), &budget).await? {
         Acquired::Lease(lease) => lease,
-        Acquired::Delivered(status, receipt) => return Ok(Ended::Delivered(status, receipt)),
+        Acquired::Delivered(summary) => return Ok(Ended::Delivered(summary)),
     };
     let (run_id, file_name) = (run_id(), "report.zip".parse::<FileName>().unwrap());
     let parcel = Parcel { run_id: &run_id, file_name: &file_name, source, budget };
@@ -268,7 +268,7 @@ pub(crate) async fn change_journal(journal: &MemoryJournal, change: impl FnOnce(
 #[track_caller]
 pub(crate) fn delivered(ended: Result<Ended, Error>) -> (DeliveryStatus, Receipt) {
     match ended {
-        Ok(Ended::Delivered(status, receipt)) => (status, receipt),
+        Ok(Ended::Delivered(DeliverySummary { status, receipt })) => (status, receipt),
         other => panic!("{other:?}"),
     }
 }

@@ -6,7 +6,7 @@ use aws_io::Failure;
 use delivery::{Ended, MemoryJournal};
 use job::{
     ErrorName::{TransportAuth, TransportHostKey, TransportRemote, TransportUnavailable},
-    delivery::{Intent, JournalStage, Receipt, Settled, Verified},
+    delivery::{DeliverySummary, Intent, JournalStage, Receipt, Settled, Verified},
 };
 use local_sftp::{Fault, Faults};
 use serde_json::{Value, json};
@@ -293,7 +293,7 @@ async fn a_server_that_is_silent_at_the_end_of_the_time_loses_only_what_it_did_n
 
     // The same server is as silent again, but every invocation gets further.
     for _ in 0..10 {
-        if let Ended::Delivered(_, receipt) =
+        if let Ended::Delivered(DeliverySummary { receipt, .. }) =
             invoke(&journal, config.clone(), &source, SHORT).await.unwrap()
         {
             assert_eq!(receipt.sha256.as_deref(), Some(SHA256));

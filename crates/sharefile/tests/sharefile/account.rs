@@ -20,7 +20,7 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use job::{
     ErrorName, FileName, RunId, S3Location,
-    delivery::{Journal, Receipt, ReceiptDetails},
+    delivery::{DeliverySummary, Journal, Receipt, ReceiptDetails},
     error::Chain,
     transport::ShareFileConfig,
 };
@@ -207,7 +207,7 @@ pub(crate) async fn deliver_to(config: &Value, source: &Memory) -> Result<Receip
     let journal = MemoryJournal::default();
     loop {
         match invoke(config, source, &journal, LONG).await? {
-            Ended::Delivered(_, receipt) => return Ok(receipt),
+            Ended::Delivered(DeliverySummary { receipt, .. }) => return Ok(receipt),
             Ended::InProgress => {}
         }
     }
@@ -246,7 +246,7 @@ async fn invoke_with(
     let fresh = Journal::new(run_id.clone(), None, "s3://bucket/zips/run-1.zip".to_owned());
     let lease = match Lease::acquire(journal, fresh, &budget).await? {
         Acquired::Lease(lease) => lease,
-        Acquired::Delivered(status, receipt) => return Ok(Ended::Delivered(status, receipt)),
+        Acquired::Delivered(summary) => return Ok(Ended::Delivered(summary)),
     };
     let parcel = Parcel { run_id: &run_id, file_name: &file_name, source, budget };
     deliver(&ShareFile::new(config)?, &parcel, &lease, Timestamp::now).await

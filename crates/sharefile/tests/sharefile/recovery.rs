@@ -12,7 +12,7 @@ use futures_util::{
 };
 use job::{
     ErrorName::{RunEnded, TransportUnavailable},
-    delivery::{DeliveryStatus, JournalStage, Receipt, Settled, Verified},
+    delivery::{DeliveryStatus, DeliverySummary, JournalStage, Receipt, Settled, Verified},
 };
 use local_sharefile::{Call, Fault, Faults};
 use serde_json::{Value, json};
@@ -123,7 +123,9 @@ impl Scene {
     /// how a lost answer was settled.
     #[track_caller]
     fn check(&self, ended: &Result<Ended, Error>, settled: &[Option<Settled>], published: usize) {
-        let Ok(Ended::Delivered(DeliveryStatus::Delivered, receipt)) = ended else {
+        let Ok(Ended::Delivered(DeliverySummary { status: DeliveryStatus::Delivered, receipt })) =
+            ended
+        else {
             panic!("{}: {ended:?}, {:?}", self.what, self.journal.get())
         };
         assert!(settled.contains(&receipt.settled), "{}: {receipt:?}", self.what);
@@ -139,7 +141,12 @@ impl Scene {
         assert_eq!(told, (PLACE, Verified::Md5, Some(true)), "{}", self.what);
         assert_eq!(details(receipt).0, md5, "{}", self.what);
         let journal = self.journal.get().unwrap();
-        assert_eq!(journal.receipt().map(|(_, kept)| kept), Some(receipt), "{}", self.what);
+        assert_eq!(
+            journal.summary().map(|kept| kept.receipt).as_ref(),
+            Some(receipt),
+            "{}",
+            self.what
+        );
     }
 }
 
@@ -332,7 +339,7 @@ async fn an_upload_that_ends_late_is_found_or_the_receipt_says_that_it_was_sent_
             scene.plan(way, |faults| faults.once(way.2, late));
             let ended = scene.invoke().await;
             sleep(Duration::from_millis(late_ms)).await;
-            let Ok(Ended::Delivered(_, receipt)) = &ended else {
+            let Ok(Ended::Delivered(DeliverySummary { receipt, .. })) = &ended else {
                 panic!("{}: {ended:?}", scene.what)
             };
             match (receipt.settled, scene.published()) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use delivery::{Ended, MemoryJournal};
 use futures_util::future::join_all;
-use job::delivery::{DeliveryStatus, Receipt, Settled};
+use job::delivery::{DeliveryStatus, DeliverySummary, Receipt, Settled};
 use local_sharefile::{Call, Fault, Faults};
 use serde_json::json;
 use sharefile::Error;
@@ -57,7 +57,9 @@ impl Recipient {
 
     #[track_caller]
     fn check_delivered(&self, ended: &Ended) -> Receipt {
-        let Ended::Delivered(DeliveryStatus::Delivered, receipt) = ended else {
+        let Ended::Delivered(DeliverySummary { status: DeliveryStatus::Delivered, receipt }) =
+            ended
+        else {
             panic!("{ended:?}")
         };
         assert!(self.partner.files() == [(PLACE.to_owned(), large_file())].into());
@@ -165,7 +167,7 @@ async fn a_lost_end_that_nobody_may_look_for_is_settled_by_sending_again() {
     );
     let (source, journal) = (Memory::new(large_file()), MemoryJournal::default());
     let ended = invoke(&config, &source, &journal, LONG).await.unwrap();
-    let Ended::Delivered(_, receipt) = ended else { panic!("{ended:?}") };
+    let Ended::Delivered(DeliverySummary { receipt, .. }) = ended else { panic!("{ended:?}") };
     assert_eq!((receipt.settled, receipt.seen), (Some(Settled::SentAgain), None));
     assert!(partner.files() == [("home/report.zip".to_owned(), large_file())].into());
 }

@@ -8,7 +8,7 @@ use std::{
 use delivery::{Ended, MemoryJournal, hexadecimal};
 use job::{
     ErrorName::{StorageChanged, TransportRemote},
-    delivery::{DeliveryStatus, Receipt, ReceiptDetails, Verified},
+    delivery::{DeliveryStatus, DeliverySummary, Receipt, ReceiptDetails, Verified},
 };
 use local_sharefile::{Call, Fault, Faults};
 use md5::Md5;
@@ -140,7 +140,13 @@ async fn a_second_call_after_a_delivery_answers_its_receipt_and_sends_nothing() 
             let first = invoke(&config, &source, &journal, LONG).await.unwrap();
             let requests = partner.server.requests();
             let second = invoke(&config, &source, &journal, LONG).await.unwrap();
-            assert!(matches!(first, Ended::Delivered(DeliveryStatus::Delivered, _)), "{first:?}");
+            assert!(
+                matches!(
+                    first,
+                    Ended::Delivered(DeliverySummary { status: DeliveryStatus::Delivered, .. })
+                ),
+                "{first:?}"
+            );
             assert_eq!(first, second);
             assert_eq!(partner.server.requests(), requests);
         }
@@ -194,7 +200,9 @@ async fn a_file_that_is_there_already_is_not_sent_again_if_it_must_stay() {
     // The journal of another run knows nothing of it.
     let journal = MemoryJournal::default();
     let second = invoke(&config, &Memory::new(file()), &journal, LONG).await.unwrap();
-    let Ended::Delivered(DeliveryStatus::AlreadyThere, second) = second else {
+    let Ended::Delivered(DeliverySummary { status: DeliveryStatus::AlreadyThere, receipt: second }) =
+        second
+    else {
         panic!("{second:?}")
     };
     assert_eq!(second, Receipt { duration_ms: second.duration_ms, ..first });
