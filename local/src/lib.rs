@@ -21,7 +21,7 @@ pub use local_athena::{
 };
 pub use local_events::{Arrival, Bus, DeadLetter, EventFaults, RuleUsage};
 pub use local_iam::{Guard, PolicyError, Report};
-pub use local_lambda::{FailedEvent, Usage};
+pub use local_lambda::{FailedEvent, Lambda, Usage};
 pub use local_s3::{BucketSettings, Store, StoreError};
 pub use local_scheduler::{Firing, Schedule};
 pub use local_secrets::{

@@ -8,6 +8,7 @@ mod command;
 mod delivering;
 mod events;
 mod faults;
+mod half_hours;
 mod interleavings;
 mod many;
 mod memory;

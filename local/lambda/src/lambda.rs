@@ -209,6 +209,17 @@ impl Lambda {
         failed.iter().cloned().collect()
     }
 
+    /// Makes a function refuse all invocations with [`InvokeError::Throttled`], or none any more.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such function.
+    pub fn throttle(&self, name: &str, throttled: bool) -> Result<(), InvokeError> {
+        let (pool, _) = self.find(name, None)?;
+        pool.throttle(throttled);
+        Ok(())
+    }
+
     /// Kills every process and lets no other start. Invocations under way end with
     /// [`InvokeError::ShuttingDown`].
     pub async fn shutdown(&self) {

@@ -1,6 +1,6 @@
 //! The processes of one function.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -24,6 +24,8 @@ pub(crate) struct Pool {
     pub(crate) events: Semaphore,
     idle: Mutex<Vec<Sandbox>>,
     in_flight: AtomicUsize,
+    /// Set while the function refuses all invocations, as if its concurrency were used up.
+    throttled: AtomicBool,
     usage: Mutex<Usage>,
 }
 
@@ -47,6 +49,7 @@ impl Pool {
             events: Semaphore::new(concurrent_events_max),
             idle: Mutex::default(),
             in_flight: AtomicUsize::new(0),
+            throttled: AtomicBool::new(false),
             usage: Mutex::new(usage),
         }
     }
@@ -54,11 +57,17 @@ impl Pool {
     /// Counts one more invocation under way, unless the function's concurrency is used up.
     pub(crate) fn admit(self: &Arc<Self>) -> Option<Admission> {
         let admission = Admission(Arc::clone(self));
-        if self.in_flight.fetch_add(1, Ordering::SeqCst) < self.function.concurrency_max {
+        let has_room =
+            self.in_flight.fetch_add(1, Ordering::SeqCst) < self.function.concurrency_max;
+        if has_room && !self.throttled.load(Ordering::SeqCst) {
             return Some(admission);
         }
         self.count(|usage| usage.throttles += 1);
         None
+    }
+
+    pub(crate) fn throttle(&self, throttled: bool) {
+        self.throttled.store(throttled, Ordering::SeqCst);
     }
 
     /// The most recently used idle process.

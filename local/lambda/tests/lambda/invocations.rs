@@ -1,7 +1,7 @@
 //! Invocations that go well, and what they leave behind.
 
 use bytes::Bytes;
-use local_lambda::{Config, FailedEvent, Lambda, Usage};
+use local_lambda::{Config, FailedEvent, InvokeError, Lambda, Usage};
 use serde_json::{Value, json};
 
 use crate::{Stack, eventually, example, function};
@@ -232,6 +232,22 @@ async fn many_events_start_few_processes_and_none_is_lost_for_a_throttle() {
     let usage = stack.lambda.usage()["f"];
     assert_eq!((usage.errors, usage.cold_starts), (0, 1));
     assert_eq!(stack.lambda.failed_events(), []);
+}
+
+#[tokio::test]
+async fn a_throttled_function_refuses_every_call_until_it_is_let_go() {
+    let stack = Stack::with(function("f"), |config| config.speed = 1000.0);
+    stack.lambda.throttle("f", true).expect("the function is there");
+    let refused = stack.lambda.invoke("f", "{}".into(), false).await;
+    assert!(matches!(refused, Err(InvokeError::Throttled)), "{refused:?}");
+    let payload = json!({"do": "sleep", "milliseconds": 5}).to_string();
+    stack.lambda.invoke_event("f", payload.into()).expect("the event is accepted");
+    eventually("the event is refused", || stack.lambda.usage()["f"].throttles >= 2).await;
+    assert_eq!(stack.lambda.usage()["f"].invocations, 0);
+    stack.lambda.throttle("f", false).expect("the function is there");
+    eventually("the event runs", || stack.lambda.usage()["f"].invocations == 1).await;
+    let unknown = stack.lambda.throttle("g", true);
+    assert!(matches!(unknown, Err(InvokeError::NotFound { .. })), "{unknown:?}");
 }
 
 #[test]
