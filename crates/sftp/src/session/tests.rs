@@ -81,10 +81,18 @@ fn text_instead_of_sftp_is_shown() {
 }
 
 #[test]
+fn the_text_of_a_server_that_refuses_to_begin_is_shown() {
+    let text = "Proposed version (3) not in supported range: 6-6";
+    let refused = [&8u32.to_be_bytes()[..], &string(text.as_bytes()), &string(b"")].concat();
+    check_start(packet(101, 3, &refused), true, Err(StartError::Refused(text.to_owned())));
+    check_start(status(0, 4), true, Err(StartError::Refused(String::new())));
+}
+
+#[test]
 fn what_is_no_version_is_a_protocol_fault_with_its_place() {
     let fault =
         |place: &str| Err(StartError::Protocol { place: format!("reply to INIT: {place}") });
-    check_start(status(0, 4), true, fault("a packet of type 101"));
+    check_start(packet(103, 0, &[0; 4]), true, fault("a packet of type 103"));
     check_start(vec![0, 0, 0, 0], true, fault("a packet of 0 bytes ends before its type"));
     check_start(vec![0, 0, 0, 2, 2, 0], true, fault("a packet of 2 bytes ends before a version"));
     check_start(vec![0, 0x10, 0, 0, 2], true, fault("a packet of 1048576 bytes, more than 263168"));
