@@ -395,9 +395,9 @@ impl TransportError for Error {
             | Self::Vanished { .. }
             | Self::Exists { .. }
             | Self::InTheWay { .. }
-            | Self::PublishedSize { .. } => Retry::Never,
             // The setting that helps is known.
-            Self::Refused { hint: Some(_), .. } => Retry::Never,
+            | Self::Refused { hint: Some(_), .. }
+            | Self::PublishedSize { .. } => Retry::Never,
             Self::Refused { code, hint: None, .. } => match code {
                 Code::Denied | Code::Unsupported => Retry::Never,
                 // Some servers fail once for reasons of their own.

@@ -10,6 +10,7 @@ use job::{
 
 /// The rules of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting or a fact of its own")]
 pub(crate) struct Rules {
     /// Treatment of a file that has the final name.
     pub(crate) overwrite: Overwrite,
@@ -279,10 +280,10 @@ impl Stage {
                     found(Some(true))
                 }
             }
-            (Self::LookForPublished, Found { .. } | Absent | Refused(_)) => again(),
+            (Self::LookForPublished, Found { .. } | Absent | Refused(_))
+            | (Self::ComparePublished, Same(false) | Absent) => again(),
             // It has the size of ours and is not the old one. Where it cannot be read, that decides.
             (Self::ComparePublished, Same(true) | Refused(_)) => found(Some(true)),
-            (Self::ComparePublished, Same(false) | Absent) => again(),
             (Self::Withdraw { .. }, Done) => Self::LookBefore,
             (stage, seen) => stage.no(&seen),
         }
@@ -303,10 +304,10 @@ impl Stage {
             {
                 Self::Failed(Failure::Look(refusal))
             }
-            (Self::LookBefore, Absent | Refused(_)) => Self::Send,
+            (Self::LookBefore, Absent | Refused(_))
+            | (Self::CompareBefore { is_sent: false }, Absent) => Self::Send,
             (Self::LookAgain, Absent | Refused(_))
             | (Self::CompareBefore { is_sent: true }, Absent) => Self::Intend,
-            (Self::CompareBefore { is_sent: false }, Absent) => Self::Send,
             (Self::CompareBefore { .. }, Same(true)) => Self::Published {
                 status: DeliveryStatus::AlreadyThere,
                 verified: Some(Verified::Readback),

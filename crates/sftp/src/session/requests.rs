@@ -58,6 +58,7 @@ impl Session {
 
     /// Writes `data`, one slice behind the other, in one request, and waits for its answer up to
     /// the time limit. More than the server's [`Limits`](super::Limits) is refused by the server.
+    #[cfg(test)]
     pub(crate) async fn write(
         &self,
         handle: &Handle,

@@ -205,7 +205,8 @@ async fn a_rejection_that_ends_the_connection_is_a_rejection() {
     let changes = json!({ "sftp_private_key": other.as_str() });
     let error = deliver_to(server.config(&changes), &Memory::new(file())).await.unwrap_err();
     assert_eq!(error.name(), ErrorName::TransportAuth, "{error}");
-    let expected = "the server got `publickey`, then the connection ended (the server said goodbye: ";
+    let expected =
+        "the server got `publickey`, then the connection ended (the server said goodbye: ";
     assert!(error.to_string().contains(expected), "{error}");
     assert_eq!(server.log().matches("Failed publickey").count(), 1, "{}", server.log());
     server.check_twice(json!({}), Ok(1)).await;
