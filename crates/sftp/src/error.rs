@@ -1,7 +1,9 @@
 //! Reasons why a file was not delivered, and their names.
 
+mod retry;
+
 use aws_io::{Failure, StorageError};
-use delivery::{LeaseError, Retry, TransportError};
+use delivery::LeaseError;
 use job::{ErrorName, name::NameError, transport::RemoteDirectoryError};
 
 use crate::stage::{Code, EntryKind, Refusal};
@@ -360,64 +362,5 @@ impl Error {
                 | Self::Lease(_)
                 | Self::PublishedSize { .. }
         )
-    }
-}
-
-impl TransportError for Error {
-    fn is_of_credentials(&self) -> bool {
-        self.name() == ErrorName::TransportAuth
-            || self.name() == ErrorName::TransportHostKey
-            || matches!(self, Self::PrivateKey { .. } | Self::HostKeyPin { .. })
-    }
-
-    fn retry(&self) -> Retry {
-        match self {
-            Self::PrivateKey { .. }
-            | Self::HostKeyPin { .. }
-            | Self::NotSsh { .. }
-            | Self::NoCommonAlgorithm { .. }
-            | Self::HostKey { .. }
-            | Self::RevokedHostKey { .. }
-            // The same credentials once more could lock the account.
-            | Self::Login { .. }
-            | Self::NoSftp { .. }
-            | Self::Protocol { .. }
-            // The state machine waits longer than is sensible here.
-            | Self::Lease(_)
-            | Self::Storage(_)
-            | Self::OutOfTime { .. }
-            | Self::TooSlow { .. }
-            | Self::FileName(_)
-            | Self::Directory(_)
-            | Self::NoDirectory { .. }
-            | Self::Rename { .. }
-            | Self::OldFileAside { .. }
-            | Self::Vanished { .. }
-            | Self::Exists { .. }
-            | Self::InTheWay { .. }
-            | Self::PublishedSize { .. } => Retry::Never,
-            // The setting that helps is known.
-            Self::Refused { hint: Some(_), .. } => Retry::Never,
-            Self::Refused { code, hint: None, .. } => match code {
-                Code::Denied | Code::Unsupported => Retry::Never,
-                // Some servers fail once for reasons of their own.
-                Code::NoSuchFile | Code::Failure => Retry::Once,
-            },
-            Self::SecondFile { source, .. } => source.retry(),
-            Self::Connect { .. }
-            | Self::NoSession { .. }
-            | Self::TimedOut { .. }
-            | Self::ConnectionLost { .. }
-            | Self::SizeMismatch { .. }
-            | Self::ContentMismatch { .. } => Retry::Often,
-        }
-    }
-
-    fn forbids_login(&self) -> bool {
-        self.name() == ErrorName::TransportAuth
-    }
-
-    fn too_slow(acknowledged: u64) -> Self {
-        Self::TooSlow { acknowledged }
     }
 }

@@ -104,7 +104,7 @@ impl Sftp {
         name: &FileName,
     ) -> Result<Carried, Error> {
         let remote = &self.start(connection).await?;
-        let carrier =
+        let with_file =
             |name, content| Carrier { sftp: self, attempt, connection, remote, name, content };
         let published = self.published.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let carried = if let Some(carried) = published {
@@ -114,7 +114,7 @@ impl Sftp {
             let acknowledged = checkpoint.map_or(0, |checkpoint| checkpoint.acknowledged_bytes);
             let begin = acknowledged.saturating_sub(SEAM_BYTES);
             let content = FileContent::of_source(attempt.parcel.source, begin);
-            carrier(name, content).carry().await?
+            with_file(name, content).carry().await?
         };
         let Some(sidecar) = self.server.config.sftp_sidecar else { return Ok(carried) };
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Some(carried.clone());
@@ -124,7 +124,7 @@ impl Sftp {
             (Sidecar::Sha256 | Sidecar::Done, _) => String::new(),
         };
         let second = sidecar_name(name, sidecar).map_err(Error::FileName)?;
-        match carrier(&second, FileContent::of_text(text)).carry().await {
+        match with_file(&second, FileContent::of_text(text)).carry().await {
             Ok(_) => Ok(carried),
             Err(error @ Error::Lease(_)) => Err(error),
             Err(error) => Err(Error::SecondFile { path: carried.path, source: Box::new(error) }),

@@ -3,13 +3,19 @@
 //! [`Stage::next`] says what follows from what was observed. It makes no request itself, so every
 //! habit of a server is a row of a table. A broken connection is no observation: it ends the attempt.
 
+mod seen;
+
 use job::{
     delivery::{DeliveryStatus, Settled, Verified},
     transport::Overwrite,
 };
 
+pub use self::seen::{Code, EntryKind};
+pub(crate) use self::seen::{Identity, Observation, Refusal};
+
 /// The rules of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting or a fact of its own")]
 pub(crate) struct Rules {
     /// Treatment of a file that has the final name.
     pub(crate) overwrite: Overwrite,
@@ -96,79 +102,6 @@ pub(crate) enum Stage {
     },
     /// The delivery fails.
     Failed(Failure),
-}
-
-/// The observation of a stage's request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Observation {
-    /// The request succeeded.
-    Done,
-    /// There is something at the path.
-    Found {
-        /// Its kind.
-        kind: EntryKind,
-        /// Its size, if the server tells.
-        size_bytes: Option<u64>,
-        /// The file that it is, by its mark.
-        identity: Identity,
-    },
-    /// There is nothing at the path.
-    Absent,
-    /// The server refused the request.
-    Refused(Refusal),
-    /// The content is the same, or is not.
-    Same(bool),
-    /// There is no time for another try.
-    NoTime,
-}
-
-/// The file that an entry is, where an earlier or this attempt knows its marks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Identity {
-    /// Our file.
-    Ours,
-    /// The file that had the final path before.
-    Old,
-    /// Neither: it came afterwards, or is ours in another form.
-    Another,
-    /// The server tells no marks, or equal ones of both files.
-    Unknown,
-}
-
-/// The kind of a directory's entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A file, or an entry whose kind the server does not tell.
-    File,
-    /// A directory.
-    Directory,
-    /// A symbolic link.
-    Link,
-    /// A device, a socket, a pipe.
-    Other,
-}
-
-/// A refusal of the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// The status.
-    pub(crate) code: Code,
-    /// Its text, sanitized.
-    pub(crate) message: String,
-}
-
-/// A status, as far as it makes a difference. "Exists already", "is a directory" and "disk full" are
-/// all failures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Code {
-    /// There is no such file.
-    NoSuchFile,
-    /// Permission denied.
-    Denied,
-    /// The server does not support the request.
-    Unsupported,
-    /// Any other.
-    Failure,
 }
 
 /// Why a delivery fails.
@@ -279,10 +212,10 @@ impl Stage {
                     found(Some(true))
                 }
             }
-            (Self::LookForPublished, Found { .. } | Absent | Refused(_)) => again(),
+            (Self::LookForPublished, Found { .. } | Absent | Refused(_))
+            | (Self::ComparePublished, Same(false) | Absent) => again(),
             // It has the size of ours and is not the old one. Where it cannot be read, that decides.
             (Self::ComparePublished, Same(true) | Refused(_)) => found(Some(true)),
-            (Self::ComparePublished, Same(false) | Absent) => again(),
             (Self::Withdraw { .. }, Done) => Self::LookBefore,
             (stage, seen) => stage.no(&seen),
         }
@@ -303,10 +236,10 @@ impl Stage {
             {
                 Self::Failed(Failure::Look(refusal))
             }
-            (Self::LookBefore, Absent | Refused(_)) => Self::Send,
+            (Self::LookBefore, Absent | Refused(_))
+            | (Self::CompareBefore { is_sent: false }, Absent) => Self::Send,
             (Self::LookAgain, Absent | Refused(_))
             | (Self::CompareBefore { is_sent: true }, Absent) => Self::Intend,
-            (Self::CompareBefore { is_sent: false }, Absent) => Self::Send,
             (Self::CompareBefore { .. }, Same(true)) => Self::Published {
                 status: DeliveryStatus::AlreadyThere,
                 verified: Some(Verified::Readback),

@@ -128,66 +128,6 @@ impl Files {
         .await
         .map(|found| if has_no_size { FileAttributes { size: Some(0), ..found } } else { found })
     }
-
-    /// How much of a write of `length` bytes is done, before what happens then.
-    fn admit(&mut self, length: u64) -> (u64, Option<Fault>) {
-        let before = self.bytes_written;
-        self.bytes_written += length;
-        let limit = |fault| match fault {
-            Fault::DropAfterBytes(limit)
-            | Fault::SilentAfterBytes(limit)
-            | Fault::DiskFullAfterBytes(limit)
-            | Fault::QuotaAfterBytes(limit)
-            | Fault::LoseBytesAfter(limit) => Some(limit),
-            _ => None,
-        };
-        let hit = self.faults.iter().copied().find_map(|fault| {
-            let room = limit(fault)?.saturating_sub(before);
-            (length > room).then_some((room, Some(fault)))
-        });
-        hit.unwrap_or((length, None))
-    }
-
-    async fn rename_file(&mut self, from: &str, to: &str, replace: bool) -> Answer<()> {
-        self.refuse_if(Fault::RefuseRename)?;
-        self.renames += 1;
-        if self.has(Fault::FailRename(self.renames)) {
-            return Err(failure("this rename fails"));
-        }
-        if self.has(Fault::HoldRename) {
-            self.observed.hold().await;
-        }
-        self.refuse_rename(from, to, replace).await?;
-        let renamed = format!("rename {from} {to}");
-        let to = if self.has(Fault::OtherName) { format!("{to}.20260101") } else { to.to_owned() };
-        let (from, to) = (below_root(from), below_root(&to));
-        let collect = self.has(Fault::CollectAtOnce);
-        let grow = self.faults.iter().find_map(|fault| match fault {
-            Fault::GrowWhenRenamed(bytes) => Some(*bytes),
-            _ => None,
-        });
-        let renamed_bytes = self.on_root(move |root| {
-            if !replace && root.symlink_metadata(&to).is_ok() {
-                return Err(io::Error::other("the new name is taken"));
-            }
-            root.rename(from, root, &to)?;
-            let size_bytes = root.symlink_metadata(&to)?.len();
-            if let Some(more) = grow {
-                let file = root.open_with(&to, OpenOptions::new().write(true))?;
-                file.set_len(file.metadata()?.len() + more)?;
-            }
-            if collect {
-                root.remove_file(to)?;
-            }
-            Ok(size_bytes)
-        });
-        let renamed_bytes = renamed_bytes.await?;
-        self.observed.note(format!("{renamed} {renamed_bytes}"));
-        if self.has(Fault::LoseRenameAnswer) {
-            self.cut.cancel();
-        }
-        Ok(())
-    }
 }
 
 impl Handler for Files {

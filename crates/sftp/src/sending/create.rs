@@ -33,13 +33,11 @@ impl Carrier<'_> {
             Err(refusal) => refusal,
         };
         let denied = if config.sftp_create_dirs { self.make_directories().await? } else { None };
-        match self.try_create(paths, reads).await? {
-            Ok((handle, reads)) => self.opened(handle, reads).await,
-            Err(_) => {
-                self.attempt.lease.forget_leftover(path);
-                Err(self.not_created(paths, first, denied).await?)
-            }
+        if let Ok((handle, reads)) = self.try_create(paths, reads).await? {
+            return self.opened(handle, reads).await;
         }
+        self.attempt.lease.forget_leftover(path);
+        Err(self.not_created(paths, first, denied).await?)
     }
 
     /// Removes a second file of an earlier delivery: it would say that the file is complete while it
