@@ -100,10 +100,7 @@ async fn every_function_called_twice_gives_one_file_and_one_query_execution_each
         let write_result = Scenario::write_result(&loaded, index);
         twice(&scenario, "execute-single-query-result", &write_result).await;
     }
-    for (function, event) in [
-        ("query-loader", load),
-        ("zip-s3-folder", json!({ "run": run })),
-    ] {
+    for (function, event) in [("query-loader", load), ("zip-s3-folder", json!({ "run": run }))] {
         let answer = scenario.invoke(function, &event).await;
         assert_eq!(answer["errorType"], "Run.Ended", "{function}: {answer}");
     }

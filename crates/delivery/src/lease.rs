@@ -29,9 +29,10 @@ use crate::{budget::Budget, digest::hexadecimal};
 const LEASE: Duration = Duration::from_mins(1);
 /// Time between two renewals: two may fail before the lease expires.
 const RENEWAL: Duration = Duration::from_secs(20);
-/// Time between two renewals while a publication is under way. A run that is cancelled meanwhile has
-/// its journal closed, and the server may still hold the request.
-const RENEWAL_WHILE_PUBLISHING: Duration = Duration::from_secs(1);
+/// Time between two looks at the journal while a publication is under way. A run that is cancelled
+/// meanwhile has its journal closed, and the server may still hold the request: the sooner that is
+/// seen, the sooner the temporary file is gone.
+const LOOK_WHILE_PUBLISHING: Duration = Duration::from_millis(200);
 /// Time between two looks at a lease that another invocation has.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -93,7 +94,7 @@ impl Failure for LeaseError {
 /// The end of asking for a lease.
 pub enum Acquired<'a> {
     /// This invocation may act.
-    Lease(Lease<'a>),
+    Lease(Box<Lease<'a>>),
     /// The file was delivered before.
     Delivered(DeliverySummary),
 }
@@ -134,7 +135,8 @@ impl<'a> Lease<'a> {
             |journal: &Journal| journal.next(JournalEvent::Taken(lease(&holder, budget.deadline)));
         let first = taken(&fresh).unwrap_or(fresh);
         if let Some(etag) = journals.create(&first).await? {
-            return Ok(Acquired::Lease(Self::new(journals, holder, budget, first, etag)));
+            let lease = Self::new(journals, holder, budget, first, etag);
+            return Ok(Acquired::Lease(Box::new(lease)));
         }
         loop {
             // A journal that vanishes between the two calls was removed by a person.
@@ -153,7 +155,8 @@ impl<'a> Lease<'a> {
             });
             if is_free {
                 if let Some(etag) = journals.replace(&next, &etag).await? {
-                    return Ok(Acquired::Lease(Self::new(journals, holder, budget, next, etag)));
+                    let lease = Self::new(journals, holder, budget, next, etag);
+                    return Ok(Acquired::Lease(Box::new(lease)));
                 }
             } else if budget.has(LOOK) {
                 sleep(LOOK).await;
@@ -193,13 +196,16 @@ impl<'a> Lease<'a> {
         let mut is_publishing = self.is_publishing.subscribe();
         let mut renewed_at = Instant::now();
         loop {
-            let wait = if *is_publishing.borrow() { RENEWAL_WHILE_PUBLISHING } else { RENEWAL };
+            let wait = if *is_publishing.borrow() { LOOK_WHILE_PUBLISHING } else { RENEWAL };
             tokio::select! {
                 () = sleep(wait) => {}
                 _ = is_publishing.changed() => continue,
             }
-            match self.save().await {
-                Ok(()) => renewed_at = Instant::now(),
+            let is_due = renewed_at.elapsed() >= RENEWAL;
+            let kept = if is_due { self.save().await } else { self.expect_held().await };
+            match kept {
+                Ok(()) if is_due => renewed_at = Instant::now(),
+                Ok(()) => {}
                 Err(error @ LeaseError::Storage(_)) => {
                     tracing::warn!(
                         error.message = %job::error::Chain(&error),
@@ -212,6 +218,19 @@ impl<'a> Lease<'a> {
                 Err(error) => return error,
             }
         }
+    }
+
+    /// Returns an error when the run has ended or the lease is another's.
+    async fn expect_held(&self) -> Result<(), LeaseError> {
+        // No write is under way: the answer to one would be taken for somebody else's.
+        let mut stored = self.stored.lock().await;
+        let read = self.journals.read().await?.ok_or(LeaseError::Lost)?;
+        if read.etag != stored.etag {
+            *stored = Stored { journal: read.journal, etag: read.etag };
+        }
+        let (lease, progress) = (self.record(), self.progress().clone());
+        let still = stored.journal.next(JournalEvent::Saved { lease, progress });
+        still.map(drop).map_err(|refusal| refused(refusal, &stored.journal))
     }
 
     /// Place at which the attempt resumes.
@@ -351,18 +370,8 @@ impl<'a> Lease<'a> {
     async fn advance(&self, event: JournalEvent) -> Result<(), LeaseError> {
         let mut stored = self.stored.lock().await;
         loop {
-            let next = stored.journal.next(event.clone()).map_err(|refusal| match refusal {
-                // Who took the lease over has delivered the file: a next call answers the receipt.
-                JournalRefusal::Ended
-                    if matches!(stored.journal.stage, JournalStage::Delivered { .. }) =>
-                {
-                    LeaseError::Lost
-                }
-                JournalRefusal::Ended => {
-                    LeaseError::Ended { run_id: stored.journal.run_id.clone() }
-                }
-                JournalRefusal::LeaseLost => LeaseError::Lost,
-            })?;
+            let next = stored.journal.next(event.clone());
+            let next = next.map_err(|refusal| refused(refusal, &stored.journal))?;
             if let Some(etag) = self.journals.replace(&next, &stored.etag).await? {
                 *stored = Stored { journal: next, etag };
                 return Ok(());
@@ -375,6 +384,17 @@ impl<'a> Lease<'a> {
                 return Ok(());
             }
         }
+    }
+}
+
+fn refused(refusal: JournalRefusal, journal: &Journal) -> LeaseError {
+    match refusal {
+        // Who took the lease over has delivered the file: the next call answers the receipt.
+        JournalRefusal::Ended if matches!(journal.stage, JournalStage::Delivered { .. }) => {
+            LeaseError::Lost
+        }
+        JournalRefusal::Ended => LeaseError::Ended { run_id: journal.run_id.clone() },
+        JournalRefusal::LeaseLost => LeaseError::Lost,
     }
 }
 

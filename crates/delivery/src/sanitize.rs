@@ -5,6 +5,9 @@ use secrecy::{ExposeSecret, SecretString};
 /// The most bytes of a server's text that are shown.
 const TEXT_BYTES_MAX: usize = 2048;
 
+/// The shortest secret that is masked: a shorter one would make stars of every text.
+const SECRET_BYTES_MIN: usize = 4;
+
 /// The shortest line of a secret of several lines, such as a private key, that is masked on its own.
 const LINE_BYTES_MIN: usize = 16;
 
@@ -37,7 +40,8 @@ pub fn sanitize<'a>(text: &str, secrets: impl IntoIterator<Item = &'a SecretStri
 fn mask(text: String, secret: &str) -> String {
     let lines = secret.lines().map(str::trim).filter(|line| line.len() >= LINE_BYTES_MIN);
     let whole = std::iter::once(secret.trim());
-    let mut parts: Vec<&str> = whole.chain(lines).filter(|part| !part.is_empty()).collect();
+    let mut parts: Vec<&str> =
+        whole.chain(lines).filter(|part| part.len() >= SECRET_BYTES_MIN).collect();
     // The whole goes before its lines.
     parts.dedup();
     parts.into_iter().fold(text, |text, part| text.replace(part, "***"))
@@ -72,7 +76,7 @@ mod tests {
         check("no hunter2 here", &["hunter2"], "no *** here");
         let key = "-----BEGIN KEY-----\nAAAABBBBCCCCDDDDEEEE\n-----END KEY-----";
         check("got AAAABBBBCCCCDDDDEEEE", &[key], "got ***");
-        check("nothing", &[""], "nothing");
+        check("nothing", &["", "n"], "nothing");
         let long = format!("{}hunter2", "x".repeat(TEXT_BYTES_MAX - 3));
         let shown = sanitize(&long, &[SecretString::from("hunter2")]);
         assert!(shown.ends_with("***") && !shown.contains("hun"), "{shown}");

@@ -90,6 +90,7 @@ impl Carrier<'_> {
                 if course.is_adopted {
                     // The earlier attempt may have died between its renames.
                     self.remote.remove(&course.paths.backup).await?;
+                    self.guard_adopted(&course).await?;
                 }
                 Ok(self.carried(&stage, course))
             }

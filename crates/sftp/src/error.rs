@@ -243,7 +243,10 @@ pub enum Error {
         kind: EntryKind,
     },
     /// The server has less or more than was written.
-    #[error("checking `{path}`: the server has {found} of {written} bytes")]
+    #[error(
+        "checking `{path}`: the server has {found} of {written} bytes{}",
+        if *found == 0 { "; if it tells no true sizes, set `sftp_verify` to `none`" } else { "" }
+    )]
     SizeMismatch {
         /// The file.
         path: String,
@@ -316,6 +319,8 @@ impl Failure for Error {
             | Self::FileName(_)
             | Self::Directory(_)
             | Self::NoDirectory { .. }
+            // The server tells no sizes, and will not tomorrow.
+            | Self::SizeMismatch { found: 0, .. }
             | Self::Vanished { .. } => ErrorName::TransportConfig,
             Self::Lease(error) => error.name(),
             Self::Storage(error) => error.name(),

@@ -34,10 +34,10 @@ use async_trait::async_trait;
 use delivery::{Attempt, Lease, Parcel, Published, Transport};
 use job::{
     FileName,
-    delivery::ReceiptDetails,
+    delivery::{Intent, ReceiptDetails},
     transport::{RemoteDirectory, SftpConfig, Sidecar},
 };
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use crate::{
     attempt::{Carried, Carrier},
@@ -45,6 +45,7 @@ use crate::{
     names::{file_name, sidecar_name},
     remote::Remote,
     sending::SEAM_BYTES,
+    session::Session,
     ssh::{Connection, PresentedKey, Server},
 };
 pub use crate::{
@@ -52,6 +53,8 @@ pub use crate::{
     stage::{Code, EntryKind},
 };
 
+/// Time for a removal in the session that was publishing.
+const REMOVING: Duration = Duration::from_millis(500);
 /// Time for cleaning up with a connection of its own.
 const CLEANING: Duration = Duration::from_secs(10);
 
@@ -65,6 +68,8 @@ pub struct Sftp {
     /// The delivered file, if an earlier attempt of this invocation published it and only the second
     /// file is missing.
     published: Mutex<Option<Carried>>,
+    /// The session that publishes, and the temporary path.
+    publishing: Mutex<Option<(Session, String)>>,
 }
 
 impl Sftp {
@@ -80,6 +85,7 @@ impl Sftp {
             directory,
             uses_one_handle: AtomicBool::new(false),
             published: Mutex::default(),
+            publishing: Mutex::default(),
         })
     }
 
@@ -157,6 +163,12 @@ impl Transport for Sftp {
     }
 
     async fn clean_up(&self, _: &Parcel<'_>, lease: &Lease<'_>) {
+        let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((session, path)) = publishing {
+            // A server that still holds the rename may carry out other requests of the session, and
+            // does so sooner than a new connection is there.
+            drop(timeout(REMOVING, session.remove(&path)).await);
+        }
         let cleaning = async {
             let connection = Connection::open(&self.server).await?;
             let remote = self.start(&connection).await?;
@@ -165,18 +177,13 @@ impl Transport for Sftp {
                     lease.forget_leftover(&path);
                 }
             }
-            if let Some(backup) = lease
-                .intent()
-                .await
-                .and_then(|intent| Some((intent.backup_path?, intent.remote_path)))
-            {
-                self.put_back(&remote, &backup.0, &backup.1).await?;
+            if let Some(intent) = lease.intent().await {
+                self.clear_backup(&remote, &intent).await?;
             }
             connection.close().await;
             Ok::<_, Error>(())
         };
-        let cleaned = tokio::time::timeout(CLEANING, cleaning).await;
-        if let Ok(Err(error)) = cleaned {
+        if let Ok(Err(error)) = timeout(CLEANING, cleaning).await {
             tracing::warn!(error.message = %job::error::Chain(&error), "cleaning up failed");
         }
     }
@@ -187,12 +194,20 @@ impl Transport for Sftp {
 }
 
 impl Sftp {
-    /// Puts an old file back that was moved aside, if nothing took its place.
-    async fn put_back(&self, remote: &Remote, backup: &str, last: &str) -> Result<(), Error> {
-        let is_free = matches!(remote.look(last).await?, Ok(None));
-        if is_free && matches!(remote.look(backup).await?, Ok(Some(_))) {
-            let action = format!("renaming `{backup}` to `{last}`");
-            drop(remote.answer(&action, remote.session.rename(backup, last).await).await?);
+    /// Puts an old file back that was moved aside, or removes it if a new one took its place.
+    async fn clear_backup(&self, remote: &Remote, intent: &Intent) -> Result<(), Error> {
+        let Some(backup) = &intent.backup_path else { return Ok(()) };
+        let last = &intent.remote_path;
+        if !matches!(remote.look(backup).await?, Ok(Some(_))) {
+            return Ok(());
+        }
+        match remote.look(last).await? {
+            Ok(None) => {
+                let action = format!("renaming `{backup}` to `{last}`");
+                drop(remote.answer(&action, remote.session.rename(backup, last).await).await?);
+            }
+            Ok(Some(_)) => drop(remote.remove(backup).await?),
+            Err(_) => {}
         }
         Ok(())
     }

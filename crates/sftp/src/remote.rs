@@ -62,7 +62,7 @@ impl Remote {
                 Err(connection.no_sftp("it refuses version 3 of SFTP", &text))
             }
             Err(StartError::TimedOut { .. }) => Err(link.timed_out("starting SFTP", greeting)),
-            Err(StartError::Closed) => Err(link.lost("starting SFTP").await),
+            Err(StartError::Closed) => Err(connection.closed_session().await),
             Err(StartError::Protocol { place }) => {
                 Err(Error::Protocol { action: "starting SFTP".to_owned(), place })
             }

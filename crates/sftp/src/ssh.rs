@@ -17,7 +17,7 @@ use russh::{
     client::{self, Handle, Msg},
 };
 use secrecy::SecretString;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use self::{
     exchange::{Connected, connect},
@@ -34,6 +34,8 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const CONNECTIONS_MAX: usize = 4;
 /// Shortest time limit for the start of SFTP.
 const GREETING_MIN: Duration = Duration::from_secs(20);
+/// Time in which the exit status of a closed session comes.
+const EXIT_STATUS: Duration = Duration::from_millis(200);
 /// Time limit of a polite goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -178,11 +180,8 @@ impl Connection {
                     words.push_str(&String::from_utf8_lossy(&data));
                 }
                 Some(ChannelMsg::Eof | ChannelMsg::Close) | None => {
-                    // A server that ends the whole connection says why.
-                    if self.link.end().await.is_some() {
-                        return Err(self.link.lost("starting SFTP").await);
-                    }
-                    return Err(self.no_sftp("it closed the session", &words));
+                    let words = format!("{words}{}", self.link.session_words());
+                    return Err(self.closed(&words).await);
                 }
                 Some(_) => {}
             }
@@ -203,6 +202,21 @@ impl Connection {
                 reason: if words.is_empty() { format!("{reason:?}") } else { words },
             },
         }
+    }
+
+    /// The error of a server that closed the session before SFTP began.
+    pub(crate) async fn closed_session(&self) -> Error {
+        // The exit status may come behind the end of the stream.
+        sleep(EXIT_STATUS).await;
+        self.closed(&self.link.session_words()).await
+    }
+
+    async fn closed(&self, words: &str) -> Error {
+        // A server that ends the whole connection says why.
+        if self.link.end().await.is_some() {
+            return self.link.lost("starting SFTP").await;
+        }
+        self.no_sftp("it closed the session", words)
     }
 
     /// The error of a server that does not speak SFTP, with its words and its banner.

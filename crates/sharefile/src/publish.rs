@@ -227,9 +227,14 @@ impl Target<'_> {
     /// Compares the server's words with what was sent, and looks at the file under its name.
     async fn uploaded(&self, uploaded: Uploaded, intent: &Intent) -> Result<Published, Error> {
         let name = uploaded.name.as_deref().unwrap_or(self.name);
-        let path = self.path_of(name);
         // A failed look is no reason to doubt the upload.
         let look = self.folder.file(self.session, name).await.ok();
+        // Our own name is fit to be shown; another one is the server's word.
+        let path = if name == self.name {
+            self.path()
+        } else {
+            self.path_of(&self.session.sanitize(name).await?)
+        };
         let ours = intent.md5.clone().unwrap_or_default();
         let is_ours = |item: &Item| {
             uploaded.id.as_ref().is_none_or(|id| *id == item.id)

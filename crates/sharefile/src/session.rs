@@ -220,14 +220,19 @@ impl<'a> Session<'a> {
         RequestError { error: self.rejected_login(token.api.host(), reason), ..error }
     }
 
-    /// Returns what an upload address tells of a file, fit for the receipt.
+    /// Returns what an upload address tells of a file, fit for the receipt. The name is left as it
+    /// is, because the folder is asked for it: see [`Session::sanitize`].
     fn sanitized(&self, uploaded: Uploaded, token: &Token) -> Uploaded {
-        let fit = |text: Option<String>| {
-            let text = text.filter(|text| !text.is_empty());
-            text.map(|text| self.redact(&text, Some(&token.text)))
-        };
+        let told = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let fit = |text| told(text).map(|text| self.redact(&text, Some(&token.text)));
         let Uploaded { name, id, size, md5 } = uploaded;
-        Uploaded { name: fit(name), id: fit(id), size, md5: fit(md5) }
+        Uploaded { name: told(name), id: fit(id), size, md5: fit(md5) }
+    }
+
+    /// Returns a text of the server without the secrets, fit to be shown.
+    pub(crate) async fn sanitize(&self, text: &str) -> Result<String, Error> {
+        let token = self.token().await?;
+        Ok(self.redact(text, Some(&token.text)))
     }
 
     fn redact(&self, text: &str, token: Option<&SecretString>) -> String {

@@ -1,6 +1,6 @@
 //! Publishing a file, and taking a publication back that was not made.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use job::{
     delivery::{Intent, Settled},
@@ -26,6 +26,10 @@ pub(super) const WAITS: [Duration; 7] = [
     Duration::from_secs(5),
     Duration::from_secs(5),
 ];
+
+/// Waits for requests of a broken connection that the server carries out late.
+const LATE_REQUESTS: [Duration; 3] =
+    [Duration::from_millis(500), Duration::from_millis(1_500), Duration::from_secs(2)];
 
 impl Carrier<'_> {
     pub(super) async fn rename(
@@ -86,7 +90,29 @@ impl Carrier<'_> {
             (None, None) => unreachable!("a file is sent before it is published"),
         };
         self.attempt.lease.intend(intent.clone()).await?;
+        let session = self.remote.session.clone();
+        *self.sftp.publishing.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((session, course.paths.temporary.clone()));
         course.intent = Some(intent);
+        Ok(())
+    }
+
+    /// Looks again at what an earlier attempt was about to publish, once this one has done it: a
+    /// server without `posix-rename` may carry out a late request to move the old file aside, and
+    /// moves ours.
+    pub(super) async fn guard_adopted(&self, course: &Course) -> Result<(), Error> {
+        let Paths { last, backup, .. } = &course.paths;
+        for wait in LATE_REQUESTS.into_iter().filter(|wait| self.has(*wait)) {
+            if course.rules.posix_rename {
+                break;
+            }
+            sleep(wait).await;
+            if matches!(self.remote.look(last).await?, Ok(None))
+                && matches!(self.remote.look(backup).await?, Ok(Some(_)))
+            {
+                self.rename(backup, last, false).await?;
+            }
+        }
         Ok(())
     }
 

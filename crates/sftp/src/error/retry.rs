@@ -41,6 +41,7 @@ impl TransportError for Error {
             | Self::InTheWay { .. }
             // The setting that helps is known.
             | Self::Refused { hint: Some(_), .. }
+            | Self::SizeMismatch { found: 0, .. }
             | Self::PublishedSize { .. } => Retry::Never,
             Self::Refused { code, hint: None, .. } => match code {
                 Code::Denied | Code::Unsupported => Retry::Never,

@@ -11,6 +11,8 @@ use crate::{
     stage::{Code, Refusal},
 };
 
+const IN_PLACE_HINT: &str = "; a file of that name is there, and this account may not write to it: set `sftp_write_mode` \
+     to `temp`, or choose another `sftp_filename`";
 const PREFIX_HINT: &str =
     "; this server takes no name that begins so: set `sftp_temp_prefix` to \"\"";
 const SUFFIX_HINT: &str = "; this server takes only certain extensions: let `sftp_temp_suffix` end with \
@@ -125,7 +127,12 @@ impl Carrier<'_> {
                 },
             });
         }
-        let hint = if path == &paths.last { None } else { self.name_hint(paths).await? };
+        let hint = if path == &paths.last {
+            let is_there = matches!(self.remote.look(path).await?, Ok(Some(_)));
+            (is_there && first.code == Code::Denied).then_some(IN_PLACE_HINT)
+        } else {
+            self.name_hint(paths).await?
+        };
         let action = format!("opening `{path}` for writing");
         Ok(Error::Refused { action, code: first.code, message: first.message, hint })
     }

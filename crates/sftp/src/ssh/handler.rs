@@ -53,6 +53,8 @@ struct Words {
     banners: u64,
     banner_bytes: u64,
     refusal: String,
+    /// Standard error stream and exit status of the last session.
+    session: String,
 }
 
 /// Amount of what came from the server.
@@ -109,6 +111,11 @@ impl Link {
     pub(super) fn refusal(&self) -> String {
         let refusal = self.words().refusal.trim().to_owned();
         self.sanitize(&refusal)
+    }
+
+    /// Words of a session that was closed: its standard error stream and its exit status.
+    pub(crate) fn session_words(&self) -> String {
+        self.words().session.clone()
     }
 
     pub(super) fn heard(&self) -> Heard {
@@ -201,6 +208,33 @@ impl Handler for Client {
             }
             words.banners += 1;
             words.banner_bytes += banner.len() as u64;
+        });
+        Ok(())
+    }
+
+    async fn extended_data(
+        &mut self,
+        _channel: ChannelId,
+        _kind: u32,
+        data: &[u8],
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.note(|words| {
+            if words.session.len() < BANNER_BYTES_MAX {
+                words.session.push_str(&String::from_utf8_lossy(data));
+            }
+        });
+        Ok(())
+    }
+
+    async fn exit_status(
+        &mut self,
+        _channel: ChannelId,
+        status: u32,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.note(|words| {
+            words.session = format!("{} (exit status {status})", words.session.trim());
         });
         Ok(())
     }

@@ -18,9 +18,7 @@ use aws_io::{
 };
 use bytes::Bytes;
 use delivery::{Content, MemoryJournal, Source};
-use file_transporter::{
-    Answer, DeliveryRequest, Error, LiveRun, SecretReader, Services, deliver,
-};
+use file_transporter::{Answer, DeliveryRequest, Error, LiveRun, SecretReader, Services, deliver};
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use job::SecretReference;
