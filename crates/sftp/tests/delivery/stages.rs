@@ -83,10 +83,13 @@ struct Scene {
 
 impl Scene {
     async fn start(fault: Fault, overwrite: &str, plain: bool) -> Self {
+        // Only a server that falls silent is to be left soon.
+        let seconds = if matches!(fault, Fault::SilentFromAnswer(_)) { 3 } else { 60 };
         let faults = [fault].into_iter().chain(plain.then_some(Fault::NoPosixRename));
         let partner = Partner::start(Faults::of(faults).on_first_connections(1)).await;
         let config = partner.config(&json!({
-            "sftp_overwrite": overwrite, "sftp_idle_timeout_s": 3,
+            "sftp_overwrite": overwrite, "sftp_idle_timeout_s": seconds,
+            "sftp_connect_timeout_s": 60,
         }));
         let old = (overwrite != "fail").then(|| b"last week's report".to_vec());
         let place = partner.path().join(PLACE);
