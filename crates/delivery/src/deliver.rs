@@ -126,7 +126,7 @@ async fn failed<T: Transport>(
     if !could_resume || is_last {
         lease.set_checkpoint(None);
         // Rejected credentials are not sent once more, not even to clean up.
-        if !error.forbids_login() && !lease.leftovers().is_empty() {
+        if !error.forbids_login() && (!lease.leftovers().is_empty() || lease.is_lost()) {
             let cleaning = transport.clean_up(parcel, lease);
             // What is not removed in time stays among the journal's leftovers.
             drop(timeout_at(parcel.budget.answer_at, cleaning).await);

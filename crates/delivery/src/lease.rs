@@ -4,7 +4,10 @@
 //! minute after the last write, by S3's clock, and never beyond the deadline of its function.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -111,6 +114,7 @@ pub struct Lease<'a> {
     /// Number of bytes that were acknowledged when the lease was taken.
     acknowledged_before: u64,
     is_publishing: watch::Sender<bool>,
+    is_lost: AtomicBool,
 }
 
 struct Stored {
@@ -186,6 +190,7 @@ impl<'a> Lease<'a> {
                 JournalStage::Publishing { .. }
             )),
             stored: AsyncMutex::new(Stored { journal, etag }),
+            is_lost: AtomicBool::new(false),
         }
     }
 
@@ -230,7 +235,7 @@ impl<'a> Lease<'a> {
         }
         let (lease, progress) = (self.record(), self.progress().clone());
         let still = stored.journal.next(JournalEvent::Saved { lease, progress });
-        still.map(drop).map_err(|refusal| refused(refusal, &stored.journal))
+        still.map(drop).map_err(|refusal| self.refused(refusal, &stored.journal))
     }
 
     /// Place at which the attempt resumes.
@@ -359,6 +364,26 @@ impl<'a> Lease<'a> {
         self.advance(JournalEvent::Released { holder, progress }).await
     }
 
+    /// Returns whether another invocation has taken the lease over.
+    pub fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
+    }
+
+    fn refused(&self, refusal: JournalRefusal, journal: &Journal) -> LeaseError {
+        match refusal {
+            JournalRefusal::Ended if !matches!(journal.stage, JournalStage::Delivered { .. }) => {
+                LeaseError::Ended { run_id: journal.run_id.clone() }
+            }
+            // Who took the lease over may have delivered the file by now.
+            JournalRefusal::Ended | JournalRefusal::LeaseLost => {
+                self.is_lost.store(true, Ordering::Relaxed);
+                // The temporary files are its business.
+                self.progress().leftovers.clear();
+                LeaseError::Lost
+            }
+        }
+    }
+
     fn record(&self) -> LeaseRecord {
         lease(&self.holder, self.deadline)
     }
@@ -371,7 +396,7 @@ impl<'a> Lease<'a> {
         let mut stored = self.stored.lock().await;
         loop {
             let next = stored.journal.next(event.clone());
-            let next = next.map_err(|refusal| refused(refusal, &stored.journal))?;
+            let next = next.map_err(|refusal| self.refused(refusal, &stored.journal))?;
             if let Some(etag) = self.journals.replace(&next, &stored.etag).await? {
                 *stored = Stored { journal: next, etag };
                 return Ok(());
@@ -384,17 +409,6 @@ impl<'a> Lease<'a> {
                 return Ok(());
             }
         }
-    }
-}
-
-fn refused(refusal: JournalRefusal, journal: &Journal) -> LeaseError {
-    match refusal {
-        // Who took the lease over has delivered the file: the next call answers the receipt.
-        JournalRefusal::Ended if matches!(journal.stage, JournalStage::Delivered { .. }) => {
-            LeaseError::Lost
-        }
-        JournalRefusal::Ended => LeaseError::Ended { run_id: journal.run_id.clone() },
-        JournalRefusal::LeaseLost => LeaseError::Lost,
     }
 }
 

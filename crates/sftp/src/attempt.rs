@@ -51,8 +51,8 @@ struct Course {
     rules: Rules,
     /// Publication that was about to be made, by this attempt or an earlier one.
     intent: Option<Intent>,
-    /// Whether the intent, and with it the names, are those of an earlier attempt.
-    is_adopted: bool,
+    /// The publication of an earlier attempt, whose temporary file is published.
+    adopted: Option<Intent>,
     sent: Option<Sent>,
     old_mark: Option<String>,
     /// Number of waits so far.
@@ -87,10 +87,8 @@ impl Carrier<'_> {
         };
         match ended {
             Ok(stage) => {
-                if course.is_adopted {
-                    // The earlier attempt may have died between its renames.
-                    self.remote.remove(&course.paths.backup).await?;
-                    self.guard_adopted(&course).await?;
+                if let Some(adopted) = &course.adopted {
+                    self.guard_adopted(adopted).await?;
                 }
                 Ok(self.carried(&stage, course))
             }
@@ -131,8 +129,8 @@ impl Carrier<'_> {
             checks_size: config.sftp_verify != Verify::None,
             size_bytes,
         };
-        let is_adopted = intent.is_some();
-        Ok(Course { paths, rules, intent, is_adopted, sent: None, old_mark: None, waits: 0 })
+        let adopted = intent.clone();
+        Ok(Course { paths, rules, intent, adopted, sent: None, old_mark: None, waits: 0 })
     }
 
     /// In the write mode `direct` our own beginning may have the final name: it is not looked at.
@@ -172,7 +170,7 @@ impl Carrier<'_> {
                 Ok(observation(looked, course))
             }
             Stage::LookAfter => self.look_after(&last, course).await,
-            Stage::ComparePublished => {
+            Stage::ComparePublished { .. } => {
                 let sha256 = course.intent.as_ref().map(|intent| intent.sha256.clone());
                 self.compare(&last, sha256, course).await
             }

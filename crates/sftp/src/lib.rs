@@ -68,8 +68,8 @@ pub struct Sftp {
     /// The delivered file, if an earlier attempt of this invocation published it and only the second
     /// file is missing.
     published: Mutex<Option<Carried>>,
-    /// The session that publishes, and the temporary path.
-    publishing: Mutex<Option<(Session, String)>>,
+    /// The session that publishes, and what it publishes.
+    publishing: Mutex<Option<(Session, Intent)>>,
 }
 
 impl Sftp {
@@ -164,11 +164,18 @@ impl Transport for Sftp {
 
     async fn clean_up(&self, _: &Parcel<'_>, lease: &Lease<'_>) {
         let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((session, path)) = publishing {
+        // Who took the lease over may be publishing our temporary file.
+        if let Some((session, intent)) = publishing.as_ref().filter(|_| !lease.is_lost())
+            && let Some(path) = &intent.temporary_path
+        {
             // A server that still holds the rename may carry out other requests of the session, and
             // does so sooner than a new connection is there.
-            drop(timeout(REMOVING, session.remove(&path)).await);
+            drop(timeout(REMOVING, session.remove(path)).await);
         }
+        let intent = match publishing {
+            Some((_, intent)) => Some(intent),
+            None => lease.intent().await,
+        };
         let cleaning = async {
             let connection = Connection::open(&self.server).await?;
             let remote = self.start(&connection).await?;
@@ -177,7 +184,7 @@ impl Transport for Sftp {
                     lease.forget_leftover(&path);
                 }
             }
-            if let Some(intent) = lease.intent().await {
+            if let Some(intent) = intent {
                 self.clear_backup(&remote, &intent).await?;
             }
             connection.close().await;

@@ -44,14 +44,14 @@ impl Paths {
         }
     }
 
-    /// Takes over the names of an earlier attempt that was about to publish.
+    /// Takes over the file of an earlier attempt that was about to publish.
+    ///
+    /// The backup path stays this attempt's own: a late request of the earlier one may still move
+    /// the published file to its backup path.
     pub(crate) fn adopt(&mut self, intent: &Intent) {
         self.last.clone_from(&intent.remote_path);
         if let Some(path) = &intent.temporary_path {
             self.temporary.clone_from(path);
-        }
-        if let Some(path) = &intent.backup_path {
-            self.backup.clone_from(path);
         }
     }
 }

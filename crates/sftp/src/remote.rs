@@ -21,7 +21,7 @@ pub(crate) struct Remote {
 pub(crate) struct Entry {
     pub(crate) kind: EntryKind,
     pub(crate) size_bytes: Option<u64>,
-    /// Size and modification time: a file that was renamed keeps both.
+    /// Size and modification time, if the server tells it: a file that was renamed keeps both.
     pub(crate) mark: Option<String>,
 }
 
@@ -34,7 +34,8 @@ impl From<&Attributes> for Entry {
             FileType::Regular | FileType::Unknown => EntryKind::File,
         };
         let Attributes { size_bytes, modified, .. } = *attributes;
-        let mark = size_bytes.zip(modified).map(|(size, modified)| format!("{size}:{modified}"));
+        let modified = modified.map_or_else(|| "-".to_owned(), |seconds| seconds.to_string());
+        let mark = size_bytes.map(|size| format!("{size}:{modified}"));
         Self { kind, size_bytes, mark }
     }
 }

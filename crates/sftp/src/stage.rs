@@ -42,7 +42,10 @@ pub(crate) enum Stage {
     /// It is gone: look for the file under its final name.
     LookForPublished,
     /// Read that file back, to tell it from an older one of the same size.
-    ComparePublished,
+    ComparePublished {
+        /// Whether it is known not to be the older one.
+        is_new: bool,
+    },
     /// Write down that nothing was published, and put back an old file that was moved aside.
     Withdraw {
         /// Mark for the receipt.
@@ -141,7 +144,7 @@ impl Stage {
         match self {
             Self::LookForTemporary
             | Self::LookForPublished
-            | Self::ComparePublished
+            | Self::ComparePublished { .. }
             | Self::Withdraw { .. } => self.settle(seen, rules),
             Self::LookBefore
             | Self::CompareBefore { .. }
@@ -184,7 +187,8 @@ impl Stage {
                 match identity {
                     Identity::Ours => found(Some(true)),
                     Identity::Old => again(),
-                    Identity::Another | Identity::Unknown => Self::ComparePublished,
+                    Identity::Another => Self::ComparePublished { is_new: true },
+                    Identity::Unknown => Self::ComparePublished { is_new: false },
                 }
             }
             (Self::LookForPublished, Found { .. } | Absent | Refused(_))
@@ -213,9 +217,10 @@ impl Stage {
                 }
             }
             (Self::LookForPublished, Found { .. } | Absent | Refused(_))
-            | (Self::ComparePublished, Same(false) | Absent) => again(),
-            // It has the size of ours and is not the old one. Where it cannot be read, that decides.
-            (Self::ComparePublished, Same(true) | Refused(_)) => found(Some(true)),
+            | (Self::ComparePublished { .. }, Same(false) | Absent)
+            // It may be the old one, and the receipt must not say otherwise.
+            | (Self::ComparePublished { is_new: false }, Refused(_)) => again(),
+            (Self::ComparePublished { .. }, Same(true) | Refused(_)) => found(Some(true)),
             (Self::Withdraw { .. }, Done) => Self::LookBefore,
             (stage, seen) => stage.no(&seen),
         }
@@ -227,6 +232,8 @@ impl Stage {
             (Self::LookBefore, Found { kind, size_bytes, .. }) => {
                 meet(kind, size_bytes == Some(rules.size_bytes), false, rules)
             }
+            // The rename of an earlier attempt was carried out just now.
+            (Self::LookAgain, Found { identity: Identity::Ours, .. }) => found(Some(true)),
             (Self::LookAgain, Found { kind, size_bytes, .. }) => {
                 meet(kind, size_bytes == Some(rules.size_bytes), true, rules)
             }
@@ -548,9 +555,11 @@ mod tests {
             (RULES, vec![Absent, file(7, Some(false))], again.clone()),
             (RULES, vec![Absent, file(7, None), Same(true)], is_found.clone()),
             (RULES, vec![Absent, file(7, None), Same(false)], again.clone()),
-            (RULES, vec![Absent, file(7, None), refused(Code::Denied)], is_found.clone()),
+            (RULES, vec![Absent, file(7, None), refused(Code::Denied)], again.clone()),
+            (RULES, vec![Absent, another(7), refused(Code::Denied)], is_found.clone()),
+            (RULES, vec![file(7, Some(true)), file(7, Some(true))], is_found.clone()),
             (RULES, vec![Absent, file(3, None)], again.clone()),
-            (RULES, vec![Absent, another(7)], Stage::ComparePublished),
+            (RULES, vec![Absent, another(7)], Stage::ComparePublished { is_new: true }),
             (RULES, vec![Absent, another(3)], Stage::Failed(Failure::PublishedSize { found: 3 })),
             (unchecked, vec![Absent, another(3)], is_found.clone()),
             (RULES, vec![Absent, Absent], again.clone()),
@@ -594,7 +603,7 @@ mod tests {
             | Stage::LookAfter => {
                 [vec![Absent], refusals, kinds.to_vec(), files.collect()].concat()
             }
-            Stage::ComparePublished | Stage::CompareBefore { .. } => {
+            Stage::ComparePublished { .. } | Stage::CompareBefore { .. } => {
                 [vec![Absent, Same(true), Same(false)], refusals].concat()
             }
             Stage::Withdraw { .. } | Stage::Send | Stage::Intend => vec![Done],

@@ -55,6 +55,16 @@ impl Failure for Error {
 }
 
 impl Error {
+    /// Returns whether another call has taken the delivery over.
+    pub(crate) fn is_of_lost_lease(&self) -> bool {
+        matches!(
+            self,
+            Self::Lease(LeaseError::Lost)
+                | Self::Sftp(sftp::Error::Lease(LeaseError::Lost))
+                | Self::ShareFile(sharefile::Error::Lease(LeaseError::Lost))
+        )
+    }
+
     /// Returns whether other credentials may end better.
     pub(crate) fn is_of_credentials(&self) -> bool {
         match self {

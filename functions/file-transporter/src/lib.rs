@@ -131,7 +131,19 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// Delivers, or answers the receipt of a call that was faster.
     async fn deliver(&self, reference: Option<&SecretReference>) -> Result<Outcome, Error> {
+        let error = match self.try_to_deliver(reference).await {
+            Err(error) if error.is_of_lost_lease() => error,
+            ended => return ended,
+        };
+        match self.acquire().await? {
+            Acquired::Delivered(summary) => Ok(summary.into()),
+            Acquired::Lease(lease) => release(&lease, error).await,
+        }
+    }
+
+    async fn try_to_deliver(&self, reference: Option<&SecretReference>) -> Result<Outcome, Error> {
         let lease = match self.acquire().await? {
             Acquired::Lease(lease) => lease,
             Acquired::Delivered(summary) => return Ok(summary.into()),

@@ -12,6 +12,7 @@ use super::{Carrier, Course};
 use crate::{
     error::Error,
     names::Paths,
+    remote::Entry,
     stage::{Failure, Observation},
 };
 
@@ -92,26 +93,40 @@ impl Carrier<'_> {
         self.attempt.lease.intend(intent.clone()).await?;
         let session = self.remote.session.clone();
         *self.sftp.publishing.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((session, course.paths.temporary.clone()));
+            Some((session, intent.clone()));
         course.intent = Some(intent);
         Ok(())
     }
 
-    /// Looks again at what an earlier attempt was about to publish, once this one has done it: a
-    /// server without `posix-rename` may carry out a late request to move the old file aside, and
-    /// moves ours.
-    pub(super) async fn guard_adopted(&self, course: &Course) -> Result<(), Error> {
-        let Paths { last, backup, .. } = &course.paths;
-        for wait in LATE_REQUESTS.into_iter().filter(|wait| self.has(*wait)) {
-            if course.rules.posix_rename {
-                break;
-            }
+    /// Clears the backup path of an earlier attempt whose file is published now.
+    ///
+    /// The earlier attempt may have died between its renames: then the old file is there. Or the
+    /// server carries its request to move the old file aside out late, and moves ours: then it is
+    /// put back. So it is looked at several times, where files are moved aside at all.
+    pub(super) async fn guard_adopted(&self, adopted: &Intent) -> Result<(), Error> {
+        let Some(backup) = &adopted.backup_path else { return Ok(()) };
+        let is_plain = !self.remote.session.features().posix_rename;
+        let waits = LATE_REQUESTS.into_iter().filter(|wait| is_plain && self.has(*wait));
+        for wait in [Duration::ZERO].into_iter().chain(waits) {
             sleep(wait).await;
-            if matches!(self.remote.look(last).await?, Ok(None))
-                && matches!(self.remote.look(backup).await?, Ok(Some(_)))
-            {
-                self.rename(backup, last, false).await?;
+            if let Ok(Some(entry)) = self.remote.look(backup).await? {
+                self.clear_backup(backup, &entry, adopted).await?;
             }
+        }
+        Ok(())
+    }
+
+    async fn clear_backup(
+        &self,
+        backup: &str,
+        entry: &Entry,
+        adopted: &Intent,
+    ) -> Result<(), Error> {
+        let last = &adopted.remote_path;
+        if matches!(self.remote.look(last).await?, Ok(None)) {
+            self.rename(backup, last, false).await?;
+        } else if entry.mark != adopted.mark || entry.mark == adopted.old_mark {
+            self.remote.remove(backup).await?;
         }
         Ok(())
     }
@@ -141,9 +156,12 @@ impl Carrier<'_> {
     /// Only where a rename does not replace files: elsewhere nothing is moved aside.
     pub(super) async fn put_back(&self, course: &Course) {
         let Paths { last, backup, .. } = &course.paths;
+        let earlier = course.adopted.as_ref().and_then(|adopted| adopted.backup_path.as_ref());
         if !course.rules.posix_rename && matches!(self.remote.look(last).await, Ok(Ok(None))) {
             // There is nothing aside, unless an attempt died between its renames.
-            drop(self.remote.session.rename(backup, last).await);
+            for backup in [Some(backup), earlier].into_iter().flatten() {
+                drop(self.remote.session.rename(backup, last).await);
+            }
         }
     }
 
