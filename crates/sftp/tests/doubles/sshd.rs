@@ -174,7 +174,7 @@ impl Drop for OpenSsh {
     clippy::disallowed_methods,
     reason = "what a test may use of the machine it runs on is told by its environment"
 )]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
@@ -192,15 +192,22 @@ pub(crate) fn is_root() -> bool {
 }
 
 fn user_name() -> String {
-    let output = Command::new("id").arg("-un").output().unwrap();
+    id("-un")
+}
+
+/// Returns what `id` says of the user who runs the test.
+pub(crate) fn id(option: &str) -> String {
+    let output = Command::new("id").arg(option).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn free_port() -> u16 {
+/// A port that nothing listens at.
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn write_private(path: &Path, text: &str) {
+/// Writes a file that only its owner may read.
+pub(crate) fn write_private(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }

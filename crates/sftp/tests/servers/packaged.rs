@@ -1,0 +1,164 @@
+//! The servers that Debian packages.
+
+use std::{fs, path::Path, process::Command};
+
+use russh::keys::{Algorithm, PrivateKey, key::safe_rng, ssh_key::LineEnding};
+use serde_json::json;
+
+use crate::{
+    deliveries::check_all,
+    partner::{PASSWORD, USER},
+    server::{Folder, Process, Running, Server},
+    sshd::{Account, OpenSsh, id, is_root, missing, write_private},
+};
+
+/// [`PASSWORD`] as `openssl passwd -6 -salt matrix` writes it.
+const PASSWORD_HASH: &str = "$6$matrix$a0e6Kpx2ZzqEKXOFLFtmEeMVd6XigCvKj9Li.YApesMGZ0Jl2/ia7S9ZrNQvQ5xbiIobm0FVtZPznaraoA.0L1";
+const PROFTPD: &str = "/usr/sbin/proftpd";
+const PROFTPD_SFTP: &str = "/usr/lib/proftpd/mod_sftp.so";
+const DROPBEAR: &str = "/usr/sbin/dropbear";
+/// Where Dropbear looks for it.
+const SFTP_SERVER: &str = "/usr/lib/sftp-server";
+const MYSECURESHELL: &str = "/usr/bin/mysecureshell";
+const RCLONE: &str = "/usr/bin/rclone";
+
+/// Returns whether all these files are there, and names the first that is not.
+fn are_there(files: &[&str]) -> Option<()> {
+    match files.iter().find(|file| !Path::new(file).exists()) {
+        Some(file) => missing(file),
+        None => Some(()),
+    }
+}
+
+/// A server behind `sshd`, by key.
+fn behind_sshd(name: &'static str, server: OpenSsh, path: String) -> Server {
+    let config = server.config(&json!({}));
+    let login = json!({
+        "sftp_user": config["sftp_user"], "sftp_private_key": config["sftp_private_key"],
+    });
+    Server {
+        name,
+        files: server.files(),
+        path,
+        port: server.port,
+        login,
+        login_text: "Accepted publickey for ",
+        is_in_order: false,
+        running: Running::OpenSsh(server),
+    }
+}
+
+#[tokio::test]
+async fn openssh_takes_every_delivery() {
+    for subsystem in ["internal-sftp", "/usr/lib/openssh/sftp-server"] {
+        let Some(server) = OpenSsh::start(&format!("Subsystem sftp {subsystem}")).await else {
+            return;
+        };
+        let path = server.files().to_str().unwrap().to_owned();
+        check_all(behind_sshd("OpenSSH", server, path)).await;
+    }
+}
+
+#[tokio::test]
+async fn mysecureshell_takes_every_delivery() {
+    let Some(()) = are_there(&[MYSECURESHELL]) else { return };
+    // The path of its configuration is compiled in: a mount that only the server sees covers it.
+    let may_mount = Command::new("unshare").args(["--mount", "true"]).status();
+    if !may_mount.is_ok_and(|status| status.success()) {
+        return missing("the right to `unshare --mount`").unwrap_or(());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sftp_config");
+    let mounted = format!(
+        "exec unshare --mount sh -c 'mount --bind {} /etc/ssh/sftp_config && exec \"$0\" \"$@\"'",
+        config.display()
+    );
+    fs::write(&config, "").unwrap();
+    let lines = format!("Subsystem sftp {MYSECURESHELL} -c sftp-server");
+    let Some(server) = OpenSsh::start_as(&mounted, &lines).await else { return };
+    // It is read at every login.
+    let text = format!(
+        "<Default>\nStayAtHome true\nVirtualChroot true\nHome {}\nIdleTimeOut 5m\nResolveIP false\n\
+         LimitConnection 100\nLimitConnectionByUser 100\nLimitConnectionByIP 100\n\
+         GlobalDownload 0\nGlobalUpload 0\nDownload 0\nUpload 0\nDefaultRights 0640 0750\n</Default>\n",
+        server.files().display()
+    );
+    fs::write(&config, text).unwrap();
+    check_all(behind_sshd("MySecureShell", server, String::new())).await;
+}
+
+#[tokio::test]
+async fn proftpd_takes_every_delivery() {
+    let Some(()) = are_there(&[PROFTPD, PROFTPD_SFTP]) else { return };
+    let folder = Folder::new();
+    let key = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap();
+    write_private(&folder.path().join("host_key"), &key.to_openssh(LineEnding::LF).unwrap());
+    // It refuses to log in as root.
+    let (uid, gid) =
+        if is_root() { ("65534".into(), "65534".into()) } else { (id("-u"), id("-g")) };
+    let (user, group) =
+        if is_root() { ("nobody".into(), "nogroup".into()) } else { (id("-un"), id("-gn")) };
+    let account =
+        format!("{USER}:{PASSWORD_HASH}:{uid}:{gid}::{}:/bin/sh\n", folder.files().display());
+    write_private(&folder.path().join("passwd"), &account);
+    let process = Process::start(folder, |folder, port| {
+        let path = folder.path().display();
+        let text = format!(
+            "ServerType standalone\nPort {port}\nDefaultAddress 127.0.0.1\nSocketBindTight on\n\
+             UseIPv6 off\nUseReverseDNS off\nModulePath /usr/lib/proftpd\nLoadModule mod_sftp.c\n\
+             User {user}\nGroup {group}\nPidFile {path}/pid\nScoreboardFile {path}/scoreboard\n\
+             DelayEngine off\nAuthOrder mod_auth_file.c\nAuthUserFile {path}/passwd\n\
+             RequireValidShell off\nDefaultRoot ~\nWtmpLog off\nTransferLog none\n\
+             SystemLog {path}/log\nMaxInstances none\nAllowOverwrite on\nAllowStoreRestart on\n\
+             SFTPEngine on\nSFTPHostKey {path}/host_key\nSFTPAuthMethods password\n"
+        );
+        fs::write(folder.path().join("proftpd.conf"), text).unwrap();
+        let mut command = Command::new(PROFTPD);
+        command.arg("-n").arg("-c").arg(folder.path().join("proftpd.conf"));
+        command
+    })
+    .await;
+    check_all(Server::of("ProFTPD", process, "Login successful")).await;
+}
+
+#[tokio::test]
+async fn dropbear_takes_every_delivery() {
+    let Some(()) = are_there(&[DROPBEAR, SFTP_SERVER]) else { return };
+    let Some(account) = Account::find() else { return };
+    let folder = Folder::new();
+    let host_key = folder.path().join("host_key");
+    let made = Command::new("dropbearkey").args(["-t", "ed25519", "-f"]).arg(&host_key).output();
+    assert!(made.unwrap().status.success());
+    let process = Process::start(folder, |folder, port| {
+        let mut command = Command::new(DROPBEAR);
+        command.args(["-F", "-E", "-r"]).arg(folder.path().join("host_key"));
+        command.arg("-p").arg(format!("127.0.0.1:{port}"));
+        command.arg("-P").arg(folder.path().join("pid"));
+        command
+    })
+    .await;
+    let path = process.files().to_str().unwrap().to_owned();
+    let login = json!({ "sftp_user": account.name, "sftp_password": account.password });
+    let server = Server::of("Dropbear", process, "Password auth succeeded for ");
+    check_all(Server { path, login, ..server }).await;
+}
+
+/// It writes to what may be an object store, and so takes bytes only in order.
+#[tokio::test]
+async fn rclone_takes_every_delivery() {
+    let Some(()) = are_there(&[RCLONE]) else { return };
+    let process = Process::start(Folder::new(), |folder, port| {
+        let mut command = Command::new(RCLONE);
+        command.args(["serve", "sftp"]).arg(folder.files());
+        command.args(["--user", USER, "--pass", PASSWORD]);
+        command.arg("--addr").arg(format!("127.0.0.1:{port}"));
+        command.arg("--config").arg(folder.path().join("none"));
+        command.arg("--cache-dir").arg(folder.path().join("cache"));
+        // Host keys are made below the home directory.
+        command.env("HOME", folder.path()).env("XDG_CACHE_HOME", folder.path()).arg("-vv");
+        command
+    })
+    .await;
+    let server = Server::of("rclone", process, "SSH login from ");
+    check_all(Server { is_in_order: true, ..server }).await;
+}
