@@ -4,20 +4,28 @@
 
 use std::process::Command;
 
+use futures_util::FutureExt;
+
 use crate::{
-    deliveries::check_all,
+    Row,
     partner::{PASSWORD, USER},
     server::{Folder, Process, Server},
     sshd::{missing, variable},
 };
 
+pub(crate) const ROWS: [Row; 3] = [
+    || start("paramiko", "paramiko", "paramiko_server.py").boxed_local(),
+    || start("Twisted", "twisted.conch.ssh.filetransfer", "twisted_server.py").boxed_local(),
+    || start("asyncssh", "asyncssh", "asyncssh_server.py").boxed_local(),
+];
+
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers");
 
-async fn check_script(name: &'static str, module: &str, script: &str) {
+async fn start(name: &'static str, module: &str, script: &str) -> Option<Server> {
     let python = variable("ATHENA_WORKFLOW_PYTHON").unwrap_or_else(|| "python3".to_owned());
     let found = Command::new(&python).args(["-c", &format!("import {module}")]).output();
     if !found.is_ok_and(|found| found.status.success()) {
-        return missing(&format!("a Python with `{module}`, ATHENA_WORKFLOW_PYTHON")).unwrap_or(());
+        return missing(&format!("a Python with `{module}`, ATHENA_WORKFLOW_PYTHON"));
     }
     let process = Process::start(Folder::new(), |folder, port| {
         let mut command = Command::new(&python);
@@ -26,23 +34,5 @@ async fn check_script(name: &'static str, module: &str, script: &str) {
         command
     })
     .await;
-    check_all(Server::of(name, process, "has logged in")).await;
-}
-
-#[tokio::test]
-#[ignore = "its packages are not among Debian's that the tests need: `scripts/test --long`"]
-async fn python_paramiko_takes_every_delivery() {
-    check_script("paramiko", "paramiko", "paramiko_server.py").await;
-}
-
-#[tokio::test]
-#[ignore = "its packages are not among Debian's that the tests need: `scripts/test --long`"]
-async fn python_twisted_takes_every_delivery() {
-    check_script("Twisted", "twisted.conch.ssh.filetransfer", "twisted_server.py").await;
-}
-
-#[tokio::test]
-#[ignore = "its packages are not among Debian's that the tests need: `scripts/test --long`"]
-async fn python_asyncssh_takes_every_delivery() {
-    check_script("asyncssh", "asyncssh", "asyncssh_server.py").await;
+    Some(Server::of(name, process, "has logged in"))
 }

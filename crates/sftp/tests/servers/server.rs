@@ -33,19 +33,30 @@ pub(crate) struct Server {
     pub(crate) login: Value,
     /// Text that the log has once for each login.
     pub(crate) login_text: &'static str,
-    /// Whether the server takes a file only in order and through one handle.
-    pub(crate) is_in_order: bool,
+    pub(crate) handles: Handles,
     pub(crate) running: Running,
+}
+
+/// What a server does with several handles of one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handles {
+    /// Each sees at once what another one wrote.
+    Meet,
+    /// Only a handle that is opened later sees it.
+    Apart,
+    /// Bytes are taken from the beginning of the file and in order.
+    InOrder,
 }
 
 /// The processes of a server.
 pub(crate) enum Running {
-    OpenSsh(OpenSsh),
+    /// The folder is one that the server needs besides its own.
+    OpenSsh(OpenSsh, Option<TempDir>),
     Other(Process),
 }
 
 impl Server {
-    /// The files of a process that knows the user and the password of the tests, and shows its
+    /// A process that knows the user and the password of the tests, and shows its
     /// folder for files as the root.
     pub(crate) fn of(name: &'static str, process: Process, login_text: &'static str) -> Self {
         Self {
@@ -55,14 +66,14 @@ impl Server {
             port: process.port,
             login: json!({ "sftp_user": USER, "sftp_password": PASSWORD }),
             login_text,
-            is_in_order: false,
+            handles: Handles::Meet,
             running: Running::Other(process),
         }
     }
 
     pub(crate) fn log(&self) -> String {
         match &self.running {
-            Running::OpenSsh(server) => server.log(),
+            Running::OpenSsh(server, _) => server.log(),
             Running::Other(process) => process.log(),
         }
     }
