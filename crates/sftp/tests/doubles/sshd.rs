@@ -59,7 +59,8 @@ impl OpenSsh {
         Self::start_as("exec", lines).await
     }
 
-    /// Starts the server by a command of the shell, such as `ulimit -f 100; exec`.
+    /// Starts the server by a command of the shell, such as `ulimit -f 100; exec`. In it, too,
+    /// `{files}` is the folder for files.
     pub(crate) async fn start_as(command: &str, lines: &str) -> Option<Self> {
         if !Path::new(SSHD).exists() {
             return missing(SSHD);
@@ -82,8 +83,9 @@ impl OpenSsh {
         if fs::create_dir_all("/run/sshd").is_err() {
             eprintln!("`/run/sshd` could not be made; OpenSSH wants it when it runs as root");
         }
-        let lines = lines.replace("{files}", path.join("files").to_str().unwrap());
-        let (process, port) = run(path, command, &lines).await;
+        let [command, lines] = [command, lines]
+            .map(|text| text.replace("{files}", path.join("files").to_str().unwrap()));
+        let (process, port) = run(path, &command, &lines).await;
         Some(Self { process, port, user: user_name(), user_key, host_key, rsa_key, folder })
     }
 

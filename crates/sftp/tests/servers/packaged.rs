@@ -5,7 +5,6 @@ use std::{fs, path::Path, process::Command};
 use futures_util::FutureExt;
 use russh::keys::{Algorithm, PrivateKey, key::safe_rng, ssh_key::LineEnding};
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::{
     Row,
@@ -41,12 +40,7 @@ fn are_there(files: &[&str]) -> Option<()> {
 }
 
 /// A server behind `sshd`, by key.
-fn behind_sshd(
-    name: &'static str,
-    server: OpenSsh,
-    path: String,
-    folder: Option<TempDir>,
-) -> Server {
+fn behind_sshd(name: &'static str, server: OpenSsh, path: String) -> Server {
     let config = server.config(&json!({}));
     let login = json!({
         "sftp_user": config["sftp_user"], "sftp_private_key": config["sftp_private_key"],
@@ -59,14 +53,14 @@ fn behind_sshd(
         login,
         login_text: "Accepted publickey for ",
         handles: Handles::Meet,
-        running: Running::OpenSsh(server, folder),
+        running: Running::OpenSsh(server),
     }
 }
 
 async fn openssh() -> Option<Server> {
     let server = OpenSsh::start("Subsystem sftp internal-sftp").await?;
     let path = server.files().to_str().unwrap().to_owned();
-    Some(behind_sshd("OpenSSH", server, path, None))
+    Some(behind_sshd("OpenSSH", server, path))
 }
 
 async fn mysecureshell() -> Option<Server> {
@@ -76,15 +70,10 @@ async fn mysecureshell() -> Option<Server> {
     if !may_mount.is_ok_and(|status| status.success()) {
         return missing("the right to `unshare --mount`");
     }
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("sftp_config");
-    let mounted = format!(
-        "exec unshare --mount sh -c 'mount --bind {} /etc/ssh/sftp_config && exec \"$0\" \"$@\"'",
-        config.display()
-    );
-    fs::write(&config, "").unwrap();
+    let mounted = "exec unshare --mount sh -c ': > {files}/../sftp_config && \
+                   mount --bind {files}/../sftp_config /etc/ssh/sftp_config && exec \"$0\" \"$@\"'";
     let lines = format!("Subsystem sftp {MYSECURESHELL} -c sftp-server");
-    let server = OpenSsh::start_as(&mounted, &lines).await?;
+    let server = OpenSsh::start_as(mounted, &lines).await?;
     // It is read at every login.
     let text = format!(
         "<Default>\nStayAtHome true\nVirtualChroot true\nHome {}\nIdleTimeOut 5m\nResolveIP false\n\
@@ -92,8 +81,8 @@ async fn mysecureshell() -> Option<Server> {
          GlobalDownload 0\nGlobalUpload 0\nDownload 0\nUpload 0\nDefaultRights 0640 0750\n</Default>\n",
         server.files().display()
     );
-    fs::write(&config, text).unwrap();
-    Some(behind_sshd("MySecureShell", server, String::new(), Some(folder)))
+    fs::write(server.files().join("../sftp_config"), text).unwrap();
+    Some(behind_sshd("MySecureShell", server, String::new()))
 }
 
 async fn proftpd() -> Option<Server> {
@@ -127,7 +116,7 @@ async fn proftpd() -> Option<Server> {
     })
     .await;
     let server = Server::of("ProFTPD", process, "Login successful.");
-    // An open handle does not see that the file grows.
+    // FSTAT tells what other handles wrote, but READ ends where this handle's own writes end.
     Some(Server { handles: Handles::Apart, ..server })
 }
 

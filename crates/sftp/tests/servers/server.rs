@@ -42,7 +42,7 @@ pub(crate) struct Server {
 pub(crate) enum Handles {
     /// Each sees at once what another one wrote.
     Meet,
-    /// Only a handle that is opened later sees it.
+    /// Only a handle that is opened later can read it.
     Apart,
     /// Bytes are taken from the beginning of the file and in order.
     InOrder,
@@ -50,8 +50,7 @@ pub(crate) enum Handles {
 
 /// The processes of a server.
 pub(crate) enum Running {
-    /// The folder is one that the server needs besides its own.
-    OpenSsh(OpenSsh, Option<TempDir>),
+    OpenSsh(OpenSsh),
     Other(Process),
 }
 
@@ -73,7 +72,7 @@ impl Server {
 
     pub(crate) fn log(&self) -> String {
         match &self.running {
-            Running::OpenSsh(server, _) => server.log(),
+            Running::OpenSsh(server) => server.log(),
             Running::Other(process) => process.log(),
         }
     }
