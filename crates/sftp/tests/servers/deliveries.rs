@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aws_io::Failure;
@@ -111,7 +111,9 @@ struct Outcome {
 async fn check(server: &Server, (name, deliver): (&'static str, Delivery)) -> Outcome {
     let place = Place::new(server, name);
     // One cell that is wrong does not hide the others.
+    let begun = Instant::now();
     let ended = AssertUnwindSafe(deliver(&place)).catch_unwind().await;
+    eprintln!("{place}: {} connections, {:?}", place.connections(), begun.elapsed());
     let logins = place.connections() - place.refused.get();
     Outcome { name, is_right: ended.is_ok(), logins }
 }
@@ -329,7 +331,7 @@ async fn directories(place: &Place<'_>) {
 async fn pins(place: &Place<'_>) {
     let shown = |receipt: Receipt| match receipt.details {
         ReceiptDetails::Sftp { host_key, host_key_verified } => (host_key, host_key_verified),
-        other => panic!("{other:?}"),
+        other @ ReceiptDetails::ShareFile { .. } => panic!("{other:?}"),
     };
     let (key, is_pinned) = shown(place.check(&one(), json!({}), Verified::Size).await);
     assert!(!is_pinned, "{place}");

@@ -5,6 +5,7 @@
 //! `scripts/test --long` runs.
 
 mod deliveries;
+mod libraries;
 #[path = "../doubles/line.rs"]
 #[expect(dead_code, reason = "`tests/delivery` has more kinds of weather")]
 mod line;
@@ -12,7 +13,6 @@ mod packaged;
 #[path = "../doubles/partner.rs"]
 #[expect(dead_code, reason = "`tests/delivery` starts its partners in the process of the test")]
 mod partner;
-mod python;
 mod server;
 #[path = "../doubles/sshd.rs"]
 #[expect(dead_code, reason = "`tests/delivery` configures OpenSSH in more ways")]
@@ -52,7 +52,7 @@ fn servers_of_debian_take_every_delivery() {
 }
 
 #[test]
-#[ignore = "its packages are not Debian's: `scripts/test --long`"]
-fn servers_in_python_take_every_delivery() {
-    check_rows(&python::ROWS);
+#[ignore = "they are not packages of Debian: `scripts/test --long`"]
+fn other_servers_take_every_delivery() {
+    check_rows(&libraries::ROWS);
 }

@@ -53,7 +53,7 @@ fn behind_sshd(name: &'static str, server: OpenSsh, path: String) -> Server {
         login,
         login_text: "Accepted publickey for ",
         handles: Handles::Meet,
-        running: Running::OpenSsh(server),
+        running: Running::OpenSsh(Box::new(server)),
     }
 }
 

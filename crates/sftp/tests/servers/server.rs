@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Time for a server to listen. The machine may be busy.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// A server, and what the deliveries need to know of it.
 pub(crate) struct Server {
@@ -50,7 +50,7 @@ pub(crate) enum Handles {
 
 /// The processes of a server.
 pub(crate) enum Running {
-    OpenSsh(OpenSsh),
+    OpenSsh(Box<OpenSsh>),
     Other(Process),
 }
 
