@@ -2,7 +2,8 @@
 //!
 //! Variables name them: `ATHENA_WORKFLOW_PYTHON` is a Python that has `paramiko`, `twisted[conch]`
 //! and `asyncssh`, `ATHENA_WORKFLOW_MINA` the class path of Apache MINA's `sshd-core` and
-//! `sshd-sftp`, `ATHENA_WORKFLOW_SFTPGO` the program of SFTPGo.
+//! `sshd-sftp`, `ATHENA_WORKFLOW_SFTPGO` the program of SFTPGo, and
+//! `ATHENA_WORKFLOW_SFTPGO_SHARE` the folder of its `templates` and `static`.
 
 use std::{fs, path::Path, process::Command};
 
@@ -32,18 +33,18 @@ async fn python(name: &'static str, module: &str, script: &str) -> Option<Server
     if !found.is_ok_and(|found| found.status.success()) {
         return missing(&format!("a Python with `{module}`, ATHENA_WORKFLOW_PYTHON"));
     }
-    Some(program(name, &[&python], script).await)
+    Some(run_script(name, &[&python], script).await)
 }
 
 async fn mina() -> Option<Server> {
     let Some(classes) = variable("ATHENA_WORKFLOW_MINA") else {
         return missing("a class path of Apache MINA, ATHENA_WORKFLOW_MINA");
     };
-    Some(program("Apache MINA", &["java", "-cp", &classes], "MinaServer.java").await)
+    Some(run_script("Apache MINA", &["java", "-cp", &classes], "MinaServer.java").await)
 }
 
-/// Starts a program of this folder, which prints a line for each login.
-async fn program(name: &'static str, interpreter: &[&str], script: &str) -> Server {
+/// Starts a script of this folder, which prints a line for each login.
+async fn run_script(name: &'static str, interpreter: &[&str], script: &str) -> Server {
     let process = Process::start(Folder::new(), |folder, port| {
         let mut command = Command::new(interpreter[0]);
         command.args(&interpreter[1..]).arg(Path::new(HERE).join(script));
@@ -55,8 +56,9 @@ async fn program(name: &'static str, interpreter: &[&str], script: &str) -> Serv
 }
 
 async fn sftpgo() -> Option<Server> {
-    let Some(sftpgo) = variable("ATHENA_WORKFLOW_SFTPGO") else {
-        return missing("SFTPGo, ATHENA_WORKFLOW_SFTPGO");
+    let [program, share] = ["ATHENA_WORKFLOW_SFTPGO", "ATHENA_WORKFLOW_SFTPGO_SHARE"].map(variable);
+    let Some((program, share)) = program.zip(share) else {
+        return missing("SFTPGo, ATHENA_WORKFLOW_SFTPGO and ATHENA_WORKFLOW_SFTPGO_SHARE");
     };
     let folder = Folder::new();
     let user = json!({
@@ -72,14 +74,21 @@ async fn sftpgo() -> Option<Server> {
                 "bindings": [{ "port": port, "address": "127.0.0.1" }],
                 "host_keys": [folder.path().join("id_ed25519")],
             },
-            "ftpd": none, "webdavd": none, "httpd": none,
+            "ftpd": none,
+            "webdavd": none,
+            "httpd": {
+                "bindings": [{ "port": 0 }],
+                "templates_path": format!("{share}/templates"),
+                "static_files_path": format!("{share}/static"),
+            },
+            "smtp": { "templates_path": format!("{share}/templates") },
             "data_provider": {
                 "driver": "memory", "name": "", "users_base_dir": "",
                 "password_hashing": { "algo": "bcrypt", "bcrypt_options": { "cost": 4 } },
             },
         });
         fs::write(folder.path().join("sftpgo.json"), config.to_string()).unwrap();
-        let mut command = Command::new(&sftpgo);
+        let mut command = Command::new(&program);
         command.args([
             "serve",
             "--config-file",
@@ -93,5 +102,5 @@ async fn sftpgo() -> Option<Server> {
         command
     })
     .await;
-    Some(Server::of("SFTPGo", process, "logged in with: \\\"password\\\""))
+    Some(Server::of("SFTPGo", process, "logged in with "))
 }
