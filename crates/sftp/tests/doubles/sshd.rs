@@ -59,7 +59,8 @@ impl OpenSsh {
         Self::start_as("exec", lines).await
     }
 
-    /// Starts the server by a command of the shell, such as `ulimit -f 100; exec`.
+    /// Starts the server by a command of the shell, such as `ulimit -f 100; exec`. In it, too,
+    /// `{files}` is the folder for files.
     pub(crate) async fn start_as(command: &str, lines: &str) -> Option<Self> {
         if !Path::new(SSHD).exists() {
             return missing(SSHD);
@@ -82,8 +83,9 @@ impl OpenSsh {
         if fs::create_dir_all("/run/sshd").is_err() {
             eprintln!("`/run/sshd` could not be made; OpenSSH wants it when it runs as root");
         }
-        let lines = lines.replace("{files}", path.join("files").to_str().unwrap());
-        let (process, port) = run(path, command, &lines).await;
+        let [command, lines] = [command, lines]
+            .map(|text| text.replace("{files}", path.join("files").to_str().unwrap()));
+        let (process, port) = run(path, &command, &lines).await;
         Some(Self { process, port, user: user_name(), user_key, host_key, rsa_key, folder })
     }
 
@@ -174,7 +176,7 @@ impl Drop for OpenSsh {
     clippy::disallowed_methods,
     reason = "what a test may use of the machine it runs on is told by its environment"
 )]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
@@ -192,15 +194,22 @@ pub(crate) fn is_root() -> bool {
 }
 
 fn user_name() -> String {
-    let output = Command::new("id").arg("-un").output().unwrap();
+    id("-un")
+}
+
+/// Returns what `id` says of the user who runs the test.
+pub(crate) fn id(option: &str) -> String {
+    let output = Command::new("id").arg(option).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn free_port() -> u16 {
+/// A port that nothing listens at.
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn write_private(path: &Path, text: &str) {
+/// Writes a file that only its owner may read.
+pub(crate) fn write_private(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
