@@ -2,7 +2,7 @@
 //!
 //! Variables name them: `ATHENA_WORKFLOW_PYTHON` is a Python that has `paramiko`, `twisted[conch]`
 //! and `asyncssh`, `ATHENA_WORKFLOW_MINA` the class path of Apache MINA's `sshd-core` and
-//! `sshd-sftp`, `ATHENA_WORKFLOW_SFTPGO` the program of SFTPGo, and
+//! `sshd-sftp`, `ATHENA_WORKFLOW_SFTPGO` the program of `SFTPGo`, and
 //! `ATHENA_WORKFLOW_SFTPGO_SHARE` the folder of its `templates` and `static`.
 
 use std::{fs, path::Path, process::Command};
