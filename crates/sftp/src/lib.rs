@@ -1,8 +1,8 @@
 //! Delivery to a directory of an SFTP server.
 //!
-//! One attempt ([`attempt`]) logs in once ([`ssh`]), starts SFTP ([`session`], [`protocol`]), and
-//! carries the file through its stages ([`stage`]): it writes under a temporary name that belongs to
-//! the attempt ([`sending`], [`upload`]), checks the closed file, writes the intent to publish into
+//! One attempt (`attempt`) logs in once (`ssh`), starts SFTP (`session`, `protocol`), and
+//! carries the file through its stages (`stage`): it writes under a temporary name that belongs to
+//! the attempt (`sending`, `upload`), checks the closed file, writes the intent to publish into
 //! the journal, and renames. A second file, if one is wanted, follows in the same way.
 //!
 //! A broken connection ends the attempt. The next one looks into the journal: it resumes a file that
