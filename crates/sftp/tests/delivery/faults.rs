@@ -28,7 +28,7 @@ enum Found {
 }
 
 /// Time of an invocation in which a server that refuses the same request again and again is left.
-const SHORT: Duration = Duration::from_secs(8);
+const SHORT: Duration = Duration::from_secs(15);
 
 /// Delivers over an old file and without one, and compares everything the partner finds.
 async fn check(faults: Faults, changes: Value, expected: Result<u32, ErrorName>, found: Found) {

@@ -251,7 +251,7 @@ async fn openssh_that_forbids_renaming_is_reported_and_served_in_place() {
     };
     // A file that a scanner holds is refused in the same way: the rename is repeated meanwhile.
     let (journal, config) = (MemoryJournal::default(), server.config(&json!({})));
-    let error = invoke(&journal, config, &Memory::new(file()), Duration::from_secs(8)).await;
+    let error = invoke(&journal, config, &Memory::new(file()), Duration::from_secs(15)).await;
     assert_eq!(error.unwrap_err().name(), ErrorName::TransportPermission);
     assert_eq!(files_below(&server.files()), [].into());
     server.check_twice(json!({ "sftp_write_mode": "direct" }), Ok(1)).await;

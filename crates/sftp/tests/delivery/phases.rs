@@ -17,11 +17,11 @@ use crate::{
 /// Deliveries that are tried at the same time; most of each is waiting.
 const AT_ONCE: u32 = 8;
 
-/// A configuration with several writes, the second file, and short waits for a silent server.
+/// A configuration with several writes and the second file.
 fn with(changes: &Value) -> Value {
     let mut all = json!({
-        "sftp_write_size": 65_536, "sftp_max_in_flight": 2, "sftp_sidecar": ".done", "sftp_idle_timeout_s": 3,
-        "sftp_connect_timeout_s": 3,
+        "sftp_write_size": 65_536, "sftp_max_in_flight": 2, "sftp_sidecar": ".done", "sftp_idle_timeout_s": 60,
+        "sftp_connect_timeout_s": 60,
     });
     for (field, value) in changes.as_object().unwrap() {
         all[field] = value.clone();
@@ -149,8 +149,10 @@ async fn a_recipient_that_takes_files_away_gets_one_whatever_an_invocation_ends_
 
 #[tokio::test]
 async fn a_server_that_falls_silent_anywhere_is_left_in_time() {
-    check_messages(Fault::SilentFromAnswer, None, json!({}), 1).await;
-    check_messages(Fault::SilentFromAnswer, None, json!({ "sftp_connections": 3 }), 3).await;
+    let soon = json!({ "sftp_idle_timeout_s": 3 });
+    check_messages(Fault::SilentFromAnswer, None, soon, 1).await;
+    let soon = json!({ "sftp_idle_timeout_s": 3, "sftp_connections": 3 });
+    check_messages(Fault::SilentFromAnswer, None, soon, 3).await;
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ use local_sftp::{Config, Faults, Server};
 use serde_json::{Value, json};
 use sftp::{Error, Sftp};
 use tempfile::TempDir;
+use tokio::time::sleep;
 
 use crate::line::Line;
 
@@ -54,7 +55,7 @@ pub(crate) fn file() -> Vec<u8> {
 pub(crate) struct Memory {
     pub(crate) bytes: Vec<u8>,
     pub(crate) version: String,
-    /// After so many bytes of the file reading fails.
+    /// After so many bytes of the file reading fails, with time for what was read to be acknowledged.
     pub(crate) breaks_after: Option<usize>,
     /// After so many bytes of the file nothing more comes, and no end either.
     pub(crate) stalls_after: Option<usize>,
@@ -81,14 +82,16 @@ impl Source for Memory {
         let end = self.breaks_after.or(self.stalls_after).unwrap_or(self.bytes.len());
         let chunks = self.bytes[begin..end.max(begin)].chunks(50_000);
         let chunks = chunks.map(|chunk| Ok(Bytes::copy_from_slice(chunk)));
-        let broken = self.breaks_after.map(|_| {
+        let broken = self.breaks_after.map(async |_| {
+            sleep(Duration::from_secs(2)).await;
             Err(StorageError::Unavailable {
                 action: "reading",
                 location: S3Location::new("bucket", "key"),
                 source: "the connection broke".into(),
             })
         });
-        let chunks = stream::iter(chunks.chain(broken).collect::<Vec<_>>());
+        let broken = stream::iter(broken).then(|broken| broken);
+        let chunks = stream::iter(chunks.collect::<Vec<_>>()).chain(broken);
         let chunks = match self.stalls_after {
             None => chunks.boxed(),
             Some(_) => chunks.chain(stream::pending()).boxed(),
