@@ -159,7 +159,7 @@ async fn a_line_to_openssh_that_breaks_or_falls_silent_costs_an_attempt() {
         let first = move |number| if number == 0 { weather } else { Weather::Fine };
         let line = Line::to(([127, 0, 0, 1], server.port).into(), first).await;
         let changes = json!({
-            "sftp_port": line.port, "sftp_idle_timeout_s": 2, "sftp_connect_timeout_s": 2, "sftp_write_size": 32_768,
+            "sftp_port": line.port, "sftp_idle_timeout_s": 5, "sftp_connect_timeout_s": 10, "sftp_write_size": 32_768,
         });
         let result = deliver_to(server.config(&changes), &Memory::new(file())).await;
         assert!(matches!(summary(&result), Ok(1..=2)), "{weather:?}: {result:?}\n{}", server.log());
