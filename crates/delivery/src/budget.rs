@@ -41,11 +41,6 @@ impl Budget {
         wait < self.stop_at.saturating_duration_since(Instant::now())
     }
 
-    /// The time that is left before the deadline.
-    pub fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
-    }
-
     /// Returns whether more than this part of the time is over: `numerator / denominator`.
     pub fn is_spent(&self, numerator: u32, denominator: u32) -> bool {
         let whole = self.deadline.saturating_duration_since(self.started);

@@ -64,7 +64,7 @@ pub struct StoredJournal {
     pub age: Duration,
 }
 
-/// Why an invocation may not act, or not act any more.
+/// Reason why an invocation may not act, or not act any more.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// The run has ended.
@@ -307,7 +307,7 @@ impl<'a> Lease<'a> {
         self.progress().settled = Some(settled);
     }
 
-    /// How a lost answer was settled.
+    /// Settlement of a lost answer.
     pub fn settled(&self) -> Option<Settled> {
         self.progress().settled
     }

@@ -12,7 +12,7 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     ///
-    /// When the file is not there, has changed, or can not be read.
+    /// The file is missing, has changed, or cannot be read.
     async fn open(&self, offset: u64) -> Result<Content, StorageError>;
 }
 

@@ -1,4 +1,4 @@
-//! What a transport is given, and what it returns.
+//! The interface of a transport: its input and its result.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub struct Attempt<'a> {
 /// A file that is at the recipient under its final name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// How it came there.
+    /// The way in which it came there.
     pub status: DeliveryStatus,
     /// Its path at the recipient.
     pub remote_path: String,
@@ -55,11 +55,11 @@ pub struct Published {
     pub sha256: Option<String>,
     /// The check that it passed.
     pub verified: Verified,
-    /// How a lost answer was settled.
+    /// Settlement of a lost answer.
     pub settled: Option<Settled>,
     /// Whether it was seen under its final name afterwards.
     pub seen: Option<bool>,
-    /// What only this kind of transport knows.
+    /// Details that only this kind of transport knows.
     pub details: ReceiptDetails,
 }
 

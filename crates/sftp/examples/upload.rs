@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_util::io::ReaderStream;
 
-/// What S3 gives at a time is of this order.
+/// Bytes of a chunk, in the order of what S3 gives at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 struct LocalFile(PathBuf);

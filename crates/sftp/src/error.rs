@@ -175,7 +175,7 @@ pub enum Error {
     NoDirectory {
         /// The file.
         path: String,
-        /// Why it was not made.
+        /// Reason why it was not made.
         hint: String,
     },
     /// The server refused a request.

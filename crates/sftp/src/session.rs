@@ -46,7 +46,7 @@ pub(crate) struct Session {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Handle(Bytes);
 
-/// What the server announced.
+/// Features that the server announced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Features {
     /// Renaming can replace the target in one step.
@@ -65,7 +65,7 @@ pub(crate) struct Limits {
     pub(crate) open_handles: Option<u64>,
 }
 
-/// Why a request failed.
+/// The failure of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RequestError {
     /// The server answered that it does not do it. The session goes on.
@@ -78,7 +78,7 @@ pub(crate) enum RequestError {
     Lost(Loss),
 }
 
-/// Why there is no answer.
+/// Reason why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// The stream ended.

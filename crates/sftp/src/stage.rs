@@ -94,11 +94,11 @@ pub(crate) enum Stage {
     LookAfter,
     /// The file is at the recipient.
     Published {
-        /// How it came there.
+        /// The way in which it came there.
         status: DeliveryStatus,
         /// The check that it passed; nothing if the check of the temporary file counts.
         verified: Option<Verified>,
-        /// How a lost answer was settled.
+        /// Settlement of a lost answer.
         settled: Option<Settled>,
         /// Whether it was seen.
         seen: Option<bool>,
@@ -107,7 +107,7 @@ pub(crate) enum Stage {
     Failed(Failure),
 }
 
-/// Why a delivery fails.
+/// Reason why a delivery fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// Another file is there, and must not be replaced.

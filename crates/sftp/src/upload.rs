@@ -45,7 +45,7 @@ pub(crate) struct Pace {
     in_flight_max: usize,
 }
 
-/// How writing ended well.
+/// The good end of writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// All of it is written and acknowledged.
@@ -54,7 +54,7 @@ pub(crate) enum Ending {
     TimeUp,
 }
 
-/// Why writing failed.
+/// The failure of writing.
 #[derive(Debug)]
 pub(crate) enum UploadError {
     /// The source could not be read.
@@ -72,9 +72,9 @@ pub(crate) struct Upload {
     lanes: Vec<Traffic>,
     pieces: Pieces,
     in_flight: FuturesUnordered<BoxFuture<'static, Answer>>,
-    /// Where the unacknowledged pieces begin.
+    /// Beginnings of the unacknowledged pieces.
     unacknowledged: BTreeMap<u64, HashedOffset>,
-    /// Where the next piece begins.
+    /// Beginning of the next piece.
     next: HashedOffset,
     /// The last beginning of a piece between two blocks.
     last_between_blocks: HashedOffset,

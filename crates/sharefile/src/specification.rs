@@ -46,7 +46,7 @@ pub(crate) enum Method {
 pub(crate) struct Resume {
     /// The number of its last chunk.
     pub(crate) index: u64,
-    /// How many bytes it has.
+    /// Its size.
     pub(crate) offset: u64,
     /// Their MD5, in hexadecimal.
     pub(crate) md5: String,

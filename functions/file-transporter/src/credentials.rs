@@ -30,7 +30,7 @@ pub trait SecretReader: Send + Sync {
     ///
     /// # Errors
     ///
-    /// When it can not be read.
+    /// The secret cannot be read.
     async fn read(
         &self,
         reference: &SecretReference,
@@ -49,11 +49,11 @@ impl SecretReader for Secrets {
     }
 }
 
-/// Which secret the transporter names.
+/// Returns the secret that the transporter names.
 ///
 /// # Errors
 ///
-/// When what it says is no name of a secret.
+/// Its text is no name of a secret.
 pub(crate) fn reference(transporter: &Transporter) -> Result<Option<SecretReference>, Error> {
     let (field, text) = match transporter {
         Transporter::Sftp(config) => ("sftp_secret", config.sftp_secret.as_deref()),
@@ -63,7 +63,7 @@ pub(crate) fn reference(transporter: &Transporter) -> Result<Option<SecretRefere
     parsed.map_err(|source| Error::SecretReference { field, source })
 }
 
-/// Which field would keep the transporter's credentials out of the job, if they are in it.
+/// Returns the field that would keep the transporter's credentials out of the job, if they are in it.
 pub(crate) fn inline(transporter: &Transporter) -> Option<&'static str> {
     let (is_inline, field) = match transporter {
         Transporter::Sftp(config) => {

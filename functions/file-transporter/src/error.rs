@@ -1,4 +1,4 @@
-//! Why a file was not delivered.
+//! Reasons why a file was not delivered.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use aws_io::{Failure, run_files::RunFileError, secrets::SecretError};
 use delivery::{LeaseError, TransportError};
 use job::{ErrorName, SecretReferenceError, transport::TransportProblem};
 
-/// Why a file was not delivered. No variant holds a secret.
+/// Reason why a file was not delivered. No variant holds a secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -52,7 +52,7 @@ pub struct Progress {
     /// made.
     #[serde(default)]
     pub leftovers: Vec<String>,
-    /// How the lost answer to a publication was settled.
+    /// Settlement of the lost answer to a publication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,
 }
@@ -96,19 +96,19 @@ pub enum JournalStage {
     Open,
     /// The file may be published, or may become published at any time.
     Publishing {
-        /// What was about to be published.
+        /// The file that was about to be published.
         intent: Intent,
     },
     /// The file is published.
     Delivered {
-        /// How it came there.
+        /// The way in which it came there.
         status: DeliveryStatus,
         /// The receipt.
         receipt: Receipt,
     },
     /// The run has ended: nothing more is published.
     Closed {
-        /// What was about to be published when the run ended.
+        /// The file that was about to be published when the run ended.
         #[serde(default)]
         intent: Option<Intent>,
         /// Receipt of a file that was published all the same: the request was under way.
@@ -117,7 +117,7 @@ pub enum JournalStage {
     },
 }
 
-/// How a published file came to the recipient.
+/// The way in which a published file came to the recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryStatus {
@@ -209,7 +209,7 @@ pub struct Receipt {
     pub sha256: Option<String>,
     /// The check that the file passed at the recipient.
     pub verified: Verified,
-    /// How a lost answer was settled; nothing if no answer was lost.
+    /// Settlement of a lost answer; nothing if no answer was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,
     /// Whether the file was seen under `remote_path` after it was published; nothing if the server
@@ -220,7 +220,7 @@ pub struct Receipt {
     pub duration_ms: u64,
     /// Number of attempts.
     pub attempts: u32,
-    /// What only this kind of transport knows.
+    /// Details that only this kind of transport knows.
     #[serde(flatten)]
     pub details: ReceiptDetails,
 }
@@ -228,7 +228,7 @@ pub struct Receipt {
 /// A delivery as the run's manifest and view have it: the receipt, and its status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliverySummary {
-    /// How the file came to the recipient.
+    /// The way in which the file came to the recipient.
     pub status: DeliveryStatus,
     /// The receipt.
     #[serde(flatten)]
@@ -273,7 +273,7 @@ pub enum Verified {
     Readback,
 }
 
-/// How the lost answer to a publication was settled.
+/// Settlement of the lost answer to a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Settled {
@@ -321,7 +321,7 @@ pub enum JournalEvent {
         holder: String,
         /// Its progress.
         progress: Progress,
-        /// How the file came there.
+        /// The way in which the file came there.
         status: DeliveryStatus,
         /// The receipt.
         receipt: Receipt,
@@ -337,7 +337,7 @@ pub enum JournalEvent {
     Closed,
 }
 
-/// Why a step of a delivery is not possible any more.
+/// Reason why a step of a delivery is not possible any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JournalRefusal {
     /// The delivery has ended, as its stage says.

@@ -6,7 +6,7 @@ use russh_sftp::protocol::{
 
 use super::*;
 
-/// What another implementation sends, without its length.
+/// The packet that another implementation sends, without its length.
 fn encoded(packet: Packet) -> Bytes {
     let packet = Bytes::try_from(packet).unwrap();
     let length = u32::from_be_bytes(packet[..4].try_into().unwrap());
@@ -14,7 +14,7 @@ fn encoded(packet: Packet) -> Bytes {
     packet.slice(4..)
 }
 
-/// What another implementation reads of a request, in its debug format.
+/// The request as another implementation reads it, in its debug format.
 fn read_by_peer(request: Request<'_>, data: &[u8]) -> String {
     let packet = [&request.encode(7)[..], data].concat();
     let length = u32::from_be_bytes(packet[..4].try_into().unwrap());

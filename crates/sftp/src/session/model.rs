@@ -24,7 +24,7 @@ const OK: u32 = 0;
 const EOF: u32 = 1;
 const FAILURE: u32 = 4;
 
-/// What is unusual about a server.
+/// Flaws of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Flaw {
     #[default]
@@ -82,7 +82,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Where the answered writes have no gap.
+    /// End of the answered writes without a gap.
     pub(crate) fn answered_to(&self, from: u64) -> u64 {
         let mut answered = self.answered.clone();
         answered.sort_unstable();

@@ -12,7 +12,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 const LENGTH_BYTES: usize = size_of::<u32>();
 
-/// Why there is no next packet.
+/// Reason why there is no next packet.
 #[derive(Debug)]
 pub(super) enum NoPacket {
     /// The stream ended or failed, perhaps inside a packet.

@@ -26,7 +26,7 @@ const TEXT_BYTES_MAX: usize = 200;
 /// Time for the rest of such a text.
 const TEXT_REST: Duration = Duration::from_millis(300);
 
-/// Why a session did not start.
+/// Reason why a session did not start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StartError {
     /// The server did not answer in time.

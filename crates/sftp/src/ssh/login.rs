@@ -142,7 +142,7 @@ pub(super) struct Login<'a> {
     is_exposed: bool,
     /// Methods that the server accepted, and found not enough.
     accepted: Vec<MethodKind>,
-    /// Why a way was not gone, for a message.
+    /// Reason why a way was not gone, for a message.
     not_gone: Option<String>,
     /// Text that the server showed beside a question without prompts.
     told: Option<String>,

@@ -1,4 +1,4 @@
-//! What becomes of a delivery, of the old file and of the temporary one when the server misbehaves.
+//! The end of a delivery, of the old file and of the temporary one when the server misbehaves.
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ use crate::{
 };
 
 const SFTP: &str = "Subsystem sftp internal-sftp";
-/// What servers of 2010 have.
+/// Algorithms of servers of 2010.
 const OLD: &str = "KexAlgorithms diffie-hellman-group14-sha1\nCiphers aes128-cbc\nMACs hmac-sha1\n\
                    HostKeyAlgorithms ssh-rsa\nPubkeyAcceptedAlgorithms +ssh-rsa\n";
 

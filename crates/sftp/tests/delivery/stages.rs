@@ -142,7 +142,7 @@ impl Scene {
         Some(publications)
     }
 
-    /// How often the whole file got its final name.
+    /// Number of times that the whole file got its final name.
     fn publications(&self) -> usize {
         let suffix = format!(" /{PLACE} {}", file().len());
         let requests = self.partner.server.requests();

@@ -59,7 +59,7 @@ pub(crate) struct Memory {
     pub(crate) breaks_after: Option<usize>,
     /// After so many bytes of the file nothing more comes, and no end either.
     pub(crate) stalls_after: Option<usize>,
-    /// Where it was opened.
+    /// Offsets at which it was opened.
     pub(crate) opened: Mutex<Vec<u64>>,
 }
 

@@ -46,7 +46,7 @@ fn check_row(row: Row) {
 }
 
 #[test]
-#[ignore = "it takes minutes on a busy machine: `scripts/test --long`"]
+#[ignore = "`.ci/run` does not install these servers yet: `scripts/test --long`"]
 fn servers_of_debian_take_every_delivery() {
     check_rows(&packaged::ROWS);
 }

@@ -26,7 +26,7 @@ const PASSWORD_HASH: &str = "$6$matrix$a0e6Kpx2ZzqEKXOFLFtmEeMVd6XigCvKj9Li.YApe
 const PROFTPD: &str = "/usr/sbin/proftpd";
 const PROFTPD_SFTP: &str = "/usr/lib/proftpd/mod_sftp.so";
 const DROPBEAR: &str = "/usr/sbin/dropbear";
-/// Where Dropbear looks for it.
+/// Path at which Dropbear looks for it.
 const SFTP_SERVER: &str = "/usr/lib/sftp-server";
 const MYSECURESHELL: &str = "/usr/bin/mysecureshell";
 const RCLONE: &str = "/usr/bin/rclone";

@@ -37,7 +37,7 @@ pub(crate) struct Server {
     pub(crate) running: Running,
 }
 
-/// What a server does with several handles of one file.
+/// Treatment of several handles of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Handles {
     /// Each sees at once what another one wrote.

@@ -65,7 +65,7 @@ pub(crate) struct Memory {
     pub(crate) changes_after: usize,
     /// Number of times that it was opened.
     pub(crate) opened: AtomicUsize,
-    /// How many bytes were read, however often.
+    /// Number of bytes that were read, however often.
     pub(crate) read: Arc<AtomicU64>,
 }
 

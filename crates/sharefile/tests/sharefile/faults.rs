@@ -1,4 +1,4 @@
-//! What becomes of a delivery and of the old file when the server misbehaves.
+//! The end of a delivery and of the old file when the server misbehaves.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::account::{Memory, PLACE, Partner, Watcher, details, file, summary};
 
-/// What the partner finds at the end.
+/// The files that the partner finds at the end.
 #[derive(Clone, Copy, Debug)]
 enum Found {
     Old,

@@ -1,4 +1,4 @@
-//! Where the file goes.
+//! The folder of the file.
 
 use std::fs;
 

@@ -2,9 +2,9 @@
 
 use std::net::Ipv6Addr;
 
-/// What a pasted text says beside the host.
+/// The part of a pasted text beside the host.
 struct Pasted<'a> {
-    /// What the text is, for a message.
+    /// Name of the text, for a message.
     kind: &'static str,
     user: Option<&'a str>,
     has_password: bool,
